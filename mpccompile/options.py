@@ -1,0 +1,81 @@
+"""The choices a user can make about a compilation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from mpccompile.errors import OptionError
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "target": ("mpccompile", "crypten"),
+    "dealer": ("process", "insecure-local"),
+    "embedding": ("secret", "public"),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to compile for; every field is part of the package's manifest.
+
+    Attributes:
+        target: ``"mpccompile"`` runs on this package's protocols; ``"crypten"`` emits stock CrypTen calls.
+        tolerance: Largest error of an output, against plaintext float32, that the approximations of one-variable
+            functions may add together. Absolute, in the output's own unit.
+        frac_bits: Fractional bits of a fixed-point value in the ring Z_2^64.
+        range_margin: Factor by which a calibrated range is widened before it is rounded up to a power of two.
+        secret: Names of inputs that are secret although they would be public (for example ``attention_mask``).
+        public: Names of inputs that are public although they would be secret.
+        embedding: ``"public"`` lets the client look up its own token ids in a public table.
+        dealer: ``"process"`` is a separate dealer process; ``"insecure-local"`` lets rank 0 make the correlated
+            randomness, and so see everything: debugging only.
+        device: ``"cpu"`` or ``"cuda"``, where the parties compute.
+    """
+
+    target: Literal["mpccompile", "crypten"] = "mpccompile"
+    tolerance: float = 1e-3
+    frac_bits: int = 16
+    range_margin: float = 2.0
+    secret: tuple[str, ...] = ()
+    public: tuple[str, ...] = ()
+    embedding: Literal["secret", "public"] = "secret"
+    dealer: Literal["process", "insecure-local"] = "process"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name, allowed in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise OptionError(
+                    f"{name}={value!r} is not a choice", where=f"option {name}", hint=f"Use one of {', '.join(allowed)}."
+                )
+        if not 0 < self.tolerance < 1:
+            raise OptionError(f"tolerance={self.tolerance} is not between 0 and 1", where="option tolerance")
+        if not 8 <= self.frac_bits <= 20:
+            raise OptionError(
+                f"frac_bits={self.frac_bits} is outside 8..20",
+                where="option frac_bits",
+                hint="16 is right for nearly every model.",
+            )
+        if self.range_margin < 1:
+            raise OptionError(f"range_margin={self.range_margin} is below 1", where="option range_margin")
+        both = set(self.secret) & set(self.public)
+        if both:
+            raise OptionError(f"inputs {sorted(both)} are asked to be both secret and public", where="options")
+
+    @classmethod
+    def merged(cls, base: Options | None, overrides: dict[str, Any]) -> Options:
+        """Return ``base`` (or the defaults) with ``overrides`` applied.
+
+        Raises:
+            OptionError: If an override names no field, or a value means nothing.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(overrides) - known)
+        if unknown:
+            raise OptionError(f"unknown option {', '.join(unknown)}", hint=f"The options are {', '.join(sorted(known))}.")
+        start = base or cls()
+        values = {name: overrides.get(name, getattr(start, name)) for name in known}
+        for name in ("secret", "public"):
+            values[name] = (values[name],) if isinstance(values[name], str) else tuple(values[name])
+        return cls(**values)
