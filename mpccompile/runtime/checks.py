@@ -1,0 +1,118 @@
+"""Range tests: a value that left the range its protocol was built for is reported, never silently wrong.
+
+A masked opening D = x + r already tells the window of x up to one: with u = (D >> g) - (r >> g), u - 1 <= x >> g <= u.
+So x in [0, n 2^g) gives u in {0, ..., n}, and any x outside [-2^g, (n + 1) 2^g) gives another u. The polynomial
+u (u - 1) ... (u - n) is zero on the first set and not on the second; it costs no message, because the dealer shares the
+powers of r >> g. All tests of a call are added up with public random odd coefficients, multiplied by a secret random odd
+number, and opened once: zero says that every value was in range, anything else is random.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mpccompile.errors import RangeExceeded
+from mpccompile.runtime import ring
+from mpccompile.runtime.openings import RING_BITS, draw
+from mpccompile.runtime.party import Opening, Protocol, current
+from mpccompile.runtime.shared import Shared, Wire
+
+REPEATS = 2
+"""Independent sums per site: one misses a single violation with probability 2^-20 at worst, two 2^-40."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """The tests of one statement of the program.
+
+    Attributes:
+        line: Statement whose values were tested.
+        total: Shares of ``REPEATS`` random combinations, zero when every value is in range.
+        bits: Ring width the totals are valid in.
+    """
+
+    line: int
+    total: Tensor
+    bits: int
+
+
+def expect_window(wire: Wire, low: int, windows: int, window_bits: int, only: Tensor | None = None) -> None:
+    """Register the test that x lies in [low, low + windows * 2^window_bits), in ring units.
+
+    Values up to one window outside may pass; the series this guards is accurate there. Where the public ``only`` is
+    False, nothing is tested, because the value is not used.
+    """
+    party = current()
+    bits = wire.bits - window_bits
+    degree = windows + 1
+    powers = draw(
+        "powers", (degree, *wire.mask.share.shape), wire.mask, params=(wire.bits, window_bits, degree)
+    )
+    high = ring.logical_shift_right(ring.reduce(wire.delta - low, wire.bits), window_bits)
+    share = _polynomial(high, powers.share, degree, party.rank)
+    if only is not None:
+        share = share * only
+    coins = party.public_coins((REPEATS, *share.shape)) | 1
+    total = (coins * share).flatten(1).sum(1)
+    party.checks.append(Check(party.ledger.line, total, bits))
+
+
+def _polynomial(high: Tensor, powers: Tensor, degree: int, rank: int) -> Tensor:
+    """Return the share of prod_j (h - m - j), j = 0..degree-1, as a polynomial in the mask's powers m^i.
+
+    Horner in h would need a product per power; expanding prod_j (h - j - m) = sum_i (-m)^i e(h), where e(h) is the
+    elementary symmetric polynomial of h, h - 1, ..., costs one multiplication and one addition per coefficient.
+    """
+    coefficients = [torch.ones_like(high)]
+    for index in range(degree):
+        factor = high - index
+        shifted = [torch.zeros_like(high), *coefficients]
+        scaled = [coefficient * factor for coefficient in coefficients]
+        coefficients = [-low + keep for low, keep in zip(shifted, [*scaled, torch.zeros_like(high)], strict=True)]
+    share = coefficients[0] if rank == 0 else torch.zeros_like(high)
+    for power, coefficient in zip(powers, coefficients[1:], strict=True):
+        share = share + coefficient * power
+    return share
+
+
+def finish() -> Protocol[None]:
+    """Open whether every value of the call stayed in range, one masked number per site, in two rounds.
+
+    Raises:
+        RangeExceeded: Naming the statements that did not; both parties learn which, and nothing else.
+    """
+    party = current()
+    checks, party.checks = party.checks, []
+    if not checks:
+        return
+    totals = torch.stack([check.total << (RING_BITS - check.bits) for check in checks])
+    mask = draw("mask", totals.shape)
+    seed = draw("mask", totals.shape)
+    odd = draw("odd", totals.shape, seed)
+    crossed = draw("mul", totals.shape, mask, odd)
+    (delta,) = yield (Opening(totals + mask.share, RING_BITS),)
+    (opened,) = yield (Opening(delta * odd.share - crossed.share, RING_BITS),)
+    if opened.device.type == "meta":
+        return
+    failed = [check.line for check, values in zip(checks, opened, strict=True) if bool((values != 0).any())]
+    if failed:
+        raise RangeExceeded(
+            "a private value left the range it was calibrated for, so no answer is given",
+            where=", ".join(f"model.py:{line}" for line in sorted(set(failed))),
+            hint="Compile with example_inputs that look like the data, or with a larger range_margin.",
+        )
+
+
+def windows_around(magnitude: float, frac_bits: int, windows: int) -> int:
+    """Return the window width, log2 in ring units, with which ``windows`` of them cover [-magnitude, magnitude]."""
+    return max(1, math.ceil(math.log2(2 * magnitude * (1 << frac_bits) / windows)))
+
+
+def expect_near_zero(x: Shared, wire: Wire, magnitude: float, windows: int = 4) -> None:
+    """Register the test that |x| <= magnitude, for a value that has been opened under a mask."""
+    window_bits = windows_around(magnitude, x.frac_bits, windows)
+    expect_window(wire, -(windows // 2) << window_bits, windows, window_bits)

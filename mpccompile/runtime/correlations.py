@@ -1,0 +1,142 @@
+"""The kinds of correlated randomness: what the dealer computes from masks only it knows whole.
+
+Three classes. *Fresh* kinds are uniform and travel as nothing: each party expands its share from a seed it has in
+common with the dealer. *Local* kinds are linear in masks already dealt, so each party applies them to its share.
+*Dealt* kinds are functions of masks: rank 0 expands a share from its seed, and the dealer sends rank 1 the difference,
+packed to the width that the protocol needs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mpccompile.runtime import ring
+from mpccompile.runtime.plan import Step
+from mpccompile.runtime.views import view
+
+WORD_BITS = 64
+FRESH = frozenset({"mask", "client_mask", "xor_mask"})
+LOCAL = frozenset({"view"})
+XOR_SHARED = frozenset({"xor_mask", "xor_of", "and"})
+HARMONIC_BLOCK = 64
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """One value as the dealer holds it: both shares, and the secret itself."""
+
+    share0: Tensor
+    share1: Tensor
+    total: Tensor
+
+
+def is_dealt(step: Step) -> bool:
+    """Say whether the dealer has to send a correction for this step."""
+    return step.kind not in FRESH and step.kind not in LOCAL
+
+
+def width_bits(step: Step) -> int:
+    """Return how many low bits of each element the protocol uses, and so how many travel."""
+    return _WIDTHS[step.kind](*step.params) if step.kind in _WIDTHS else WORD_BITS
+
+
+def correction_bytes(step: Step) -> int:
+    """Return the bytes the dealer sends to rank 1 for this step."""
+    return -(-math.prod(step.shape) * width_bits(step) // 8) if is_dealt(step) else 0
+
+
+def secret_value(step: Step, sources: list[Dealt]) -> Tensor:
+    """Compute the secret of a dealt step from the masks it depends on (static products excepted)."""
+    return _VALUES[step.kind](*(source.total for source in sources), *step.params)
+
+
+def apply_local(step: Step, share: Tensor) -> Tensor:
+    """Apply a local step to a share (or to the whole mask, which is the same map)."""
+    name, *params = step.params
+    return view(name, share, params)
+
+
+def _shift(mask: Tensor, bits: int, drop: int) -> Tensor:
+    return ring.logical_shift_right(ring.reduce(mask, bits), drop)
+
+
+def _top_bit(mask: Tensor, bits: int, _width: int) -> Tensor:
+    return ring.logical_shift_right(mask, bits - 1) & 1
+
+
+def _trigonometry(mask: Tensor, period_bits: int, harmonics: int, scale_bits: int) -> Tensor:
+    """Return cos(k w m) for k = 1..harmonics, then the sines, of w = 2 pi / 2^period_bits, in fixed point.
+
+    The harmonics come from one complex power per step; float64 keeps 40 bits after 100 of them.
+    """
+    angle = ring.reduce(mask, period_bits).to(torch.float64) * (2 * math.pi / (1 << period_bits))
+    base = torch.polar(torch.ones_like(angle), angle)
+    out = torch.empty((2 * harmonics, *mask.shape), dtype=torch.int64, device=mask.device)
+    power = base
+    for index in range(harmonics):
+        out[index] = torch.round(power.real * (1 << scale_bits)).to(torch.int64)
+        out[harmonics + index] = torch.round(power.imag * (1 << scale_bits)).to(torch.int64)
+        power = power * base
+    return out
+
+
+def _powers(mask: Tensor, bits: int, drop: int, degree: int) -> Tensor:
+    high = _shift(mask, bits, drop)
+    rows = [high]
+    for _ in range(degree - 1):
+        rows.append(rows[-1] * high)
+    return torch.stack(rows)
+
+
+def _odd(shape_of: Tensor) -> Tensor:
+    return shape_of | 1
+
+
+_VALUES: dict[str, Callable[..., Tensor]] = {
+    "mul": lambda a, b: a * b,
+    "matmul": lambda a, b: ring.matmul(a, b),
+    "sum_square": lambda a: (a * a).sum(-1, keepdim=True),
+    "shift": _shift,
+    "top_bit": _top_bit,
+    "trigonometry": _trigonometry,
+    "powers": _powers,
+    "odd": _odd,
+    "xor_of": lambda a, bits: ring.reduce(a, bits),
+    "and": lambda a, b, _bits: a & b,
+    "bit_of": lambda a, _bits: a & 1,
+}
+
+_WIDTHS: dict[str, Callable[..., int]] = {
+    "top_bit": lambda bits, width: width,
+    "powers": lambda bits, drop, degree: bits - drop,
+    "xor_of": lambda bits: bits,
+    "and": lambda bits: bits,
+    "bit_of": lambda width: width,
+}
+
+
+def combine(step: Step, share0: Tensor, share1: Tensor) -> Tensor:
+    """Return the secret from its two shares."""
+    return share0 ^ share1 if step.kind in XOR_SHARED else share0 + share1
+
+
+def split(step: Step, value: Tensor, share0: Tensor) -> Tensor:
+    """Return rank 1's share of ``value`` given rank 0's, at full width."""
+    return value ^ share0 if step.kind in XOR_SHARED else value - share0
+
+
+def static_product(name: str, left: Tensor, right: Any) -> Tensor:
+    """Multiply a mask, or a difference, by one side of a static weight.
+
+    Args:
+        name: ``"linear"`` for ``left @ right`` with a prepared operand, ``"mul"`` for element by element.
+        left: int64 [..., K] or any shape that broadcasts.
+        right: A prepared ``ring.Operand`` [K, N], or an int64 tensor.
+    """
+    return left * right if name == "mul" else ring.matmul(left, right)

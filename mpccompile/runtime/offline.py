@@ -1,0 +1,133 @@
+"""The offline phase: the dealer deals a plan, and each party turns what it gets into a pool for one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from mpccompile.runtime import correlations, ring
+from mpccompile.runtime.correlations import Dealt
+from mpccompile.runtime.party import Pool
+from mpccompile.runtime.plan import Plan, Step
+from mpccompile.runtime.prg import Prg
+from mpccompile.runtime.products import multiply_static
+from mpccompile.runtime.shared import StaticWeight
+
+Send = Callable[[Tensor], None]
+Receive = Callable[[int], Tensor]
+
+
+class Dealer:
+    """Makes correlated randomness for one session; knows the weights' masks and nothing of weights or inputs.
+
+    Args:
+        seeds: One seed for each party; the dealer expands both, each party its own.
+        masked_weights: Shape of every static weight that some step multiplies.
+        device: Where to compute.
+    """
+
+    def __init__(self, seeds: tuple[bytes, bytes], masked_weights: Mapping[str, tuple[int, ...]], device: torch.device):
+        self._seeds = seeds
+        self._device = device
+        self._shapes = masked_weights
+        self._masks: dict[str, Tensor] = {}
+        self._operands: dict[tuple[str, str, int], object] = {}
+
+    def deal(self, plan: Plan, call: int, send: Send) -> None:
+        """Compute every correlation of one call and send rank 1 its corrections, packed, in order."""
+        streams = tuple(Prg(seed).spawn(f"call {call}") for seed in self._seeds)
+        values: dict[int, Dealt] = {}
+        last_use = plan.last_use
+        for key, step in enumerate(plan.steps):
+            values[key] = self._value(step, [values[source] for source in step.inputs], streams, send)
+            for source in (*step.inputs, key):
+                if last_use[source] <= key:
+                    values.pop(source, None)
+
+    def _value(self, step: Step, sources: list[Dealt], streams: tuple[Prg, ...], send: Send) -> Dealt:
+        if step.kind in correlations.LOCAL:
+            (source,) = sources
+            parts = (correlations.apply_local(step, part) for part in (source.share0, source.share1, source.total))
+            return Dealt(*parts)
+        share0 = _own_share(step, streams[0], 0).to(self._device)
+        if step.kind in correlations.FRESH:
+            share1 = _own_share(step, streams[1], 1).to(self._device)
+            return Dealt(share0, share1, correlations.combine(step, share0, share1))
+        total = self._static(step, sources[0]) if step.weight else correlations.secret_value(step, sources)
+        share1 = correlations.split(step, total, share0)
+        width = correlations.width_bits(step)
+        send(ring.pack(share1, width))
+        return Dealt(share0, share1, total)
+
+    def _static(self, step: Step, source: Dealt) -> Tensor:
+        """Return a1 B, the part of a W that rank 1 can not make from the difference W - B."""
+        kind, bits = step.params
+        key = (step.weight, kind, bits)
+        mask = self._weight_mask(step.weight)
+        if kind == "mul":
+            return source.share1 * mask
+        if key not in self._operands:
+            matrix = mask if kind == "rows" else mask.flatten(1).transpose(-1, -2)
+            self._operands[key] = ring.prepare(matrix, None, bits)
+        flat = source.share1.reshape(-1, source.share1.shape[-1])
+        return ring.matmul(flat, self._operands[key], ring_bits=bits).reshape(step.shape)  # type: ignore[arg-type]
+
+    def _weight_mask(self, name: str) -> Tensor:
+        if name not in self._masks:
+            self._masks[name] = weight_mask(self._seeds[0], name, self._shapes[name]).to(self._device)
+        return self._masks[name]
+
+
+def weight_mask(seed: bytes, name: str, shape: tuple[int, ...]) -> Tensor:
+    """Return the mask B of a static weight, from the seed that rank 0 and the dealer have in common."""
+    return Prg(seed).spawn(f"weight {name}").words(shape)
+
+
+def _own_share(step: Step, stream: Prg, rank: int) -> Tensor:
+    if step.kind == "client_mask" and rank == 0:
+        return torch.zeros(step.shape, dtype=torch.int64)
+    return stream.words(step.shape)
+
+
+def prepare_pool(
+    plan: Plan,
+    call: int,
+    rank: int,
+    seed: bytes,
+    weights: Mapping[str, StaticWeight],
+    receive: Receive,
+    device: torch.device,
+) -> Pool:
+    """Build a party's pool for one call: expand its shares, take the dealer's corrections, do what is local.
+
+    Args:
+        plan: The offline program.
+        call: Number of the call in this session, never used twice.
+        rank: 0 or 1.
+        seed: The seed this party has in common with the dealer.
+        weights: Static weights, for the offline half of their products.
+        receive: Blocks for the next correction of so many bytes; called by rank 1 only.
+        device: Where shares live.
+    """
+    stream = Prg(seed).spawn(f"call {call}")
+    shares: list[Tensor | None] = []
+    for step in plan.steps:
+        sources = [shares[source] for source in step.inputs]
+        if step.kind in correlations.LOCAL:
+            assert sources[0] is not None  # noqa: S101 - narrows the type; steps only read earlier ones
+            shares.append(correlations.apply_local(step, sources[0]))
+            continue
+        if correlations.is_dealt(step) and rank == 1:
+            width = correlations.width_bits(step)
+            packed = receive(correlations.correction_bytes(step))
+            share = ring.unpack(packed, width, step.shape)
+        else:
+            share = _own_share(step, stream, rank)
+        share = share.to(device)
+        if step.weight and sources[0] is not None:
+            kind, bits = step.params
+            share = share + multiply_static(sources[0], weights[step.weight], kind, bits)
+        shares.append(share)
+    return Pool(plan.steps, shares)

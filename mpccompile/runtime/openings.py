@@ -1,0 +1,108 @@
+"""Opening values under fresh masks, and truncating them: every protocol is built on these two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from mpccompile.runtime import ring
+from mpccompile.runtime.party import Opening, Protocol, current, together
+from mpccompile.runtime.plan import Shape, Step
+from mpccompile.runtime.shared import Mask, Shared, Wire
+from mpccompile.runtime.views import view
+
+RING_BITS = 64
+HEADROOM_BITS = 3
+"""A truncated value lies in [-2^(m-3), 2^(m-3)), so that its shift by 2^(m-3) never wraps past the top bit."""
+
+
+def draw(kind: str, shape: Sequence[int], *sources: Mask, params: tuple[Any, ...] = (), weight: str = "") -> Mask:
+    """Take the next piece of correlated randomness of the plan."""
+    keys = tuple(source.key for source in sources)
+    return current().draw(Step(kind, tuple(int(size) for size in shape), keys, params, weight))
+
+
+def shared_view(x: Shared, name: str, *params: Any) -> Shared:
+    """Rearrange a secret tensor, and its masked openings with it, without any message."""
+    share = view(name, x.share, params)
+    frozen = tuple(tuple(p) if isinstance(p, list | tuple) else p for p in params)
+    wires = []
+    for wire in x.wires:
+        mask = draw("view", tuple(share.shape), wire.mask, params=(name, *frozen))
+        wires.append(Wire(view(name, wire.delta, params), mask, wire.bits, wire.frac_bits))
+    return Shared(share, x.frac_bits, wires)
+
+
+def masked(x: Shared, bits: int = RING_BITS) -> Protocol[Wire]:
+    """Open ``x`` under a mask modulo 2^bits, or return the wire it already has.
+
+    The mask is uniform modulo 2^64, hence modulo 2^bits, and used for nothing else, so what travels is uniform.
+    """
+    known = x.wire(bits)
+    if known is not None:
+        return known
+    mask = draw("mask", x.shape)
+    (delta,) = yield (Opening(x.share + mask.share, bits),)
+    wire = Wire(delta, mask, bits, x.frac_bits)
+    x.wires.append(wire)
+    return wire
+
+
+def truncate(x: Shared, frac_bits: int, bits: int = RING_BITS) -> Protocol[Shared]:
+    """Bring a value down to ``frac_bits`` fractional bits, with no chance of a wrap-around.
+
+    With z = value + 2^(m-3) in [0, 2^(m-2)) and Z = z + r mod 2^m opened, r uniform: the sum wrapped exactly when r's
+    top bit is set and Z's is not, so z >> s = (Z >> s) - (r >> s) + [top(r)] (1 - top(Z)) 2^(m-s), at most one unit in
+    the last place below the true quotient. Modulo 2^(m-s) the carry vanishes, so the opening doubles as a masked
+    opening of the result.
+
+    Args:
+        x: A secret with |x| < 2^(bits - 3 - x.frac_bits).
+        frac_bits: Fractional bits of the result; already there, nothing happens.
+        bits: The ring m that the share is valid in; ``x``'s shares need to be right modulo 2^bits only.
+    """
+    drop = x.frac_bits - frac_bits
+    if drop == 0 and bits == RING_BITS:
+        return x
+    if frac_bits in x.truncated:
+        return x.truncated[frac_bits]
+    offset = 1 << (bits - HEADROOM_BITS)
+    mask = draw("mask", x.shape)
+    high = draw("shift", x.shape, mask, params=(bits, drop))
+    rank0 = current().rank == 0
+    (opened,) = yield (Opening(x.share + mask.share + (offset if rank0 else 0), bits),)
+    result = _quotient(opened, mask, high, bits, drop, offset)
+    x.truncated[frac_bits] = result = Shared(result.share, frac_bits, [_refit(result.wires[0], frac_bits)])
+    return result
+
+
+def _refit(wire: Wire, frac_bits: int) -> Wire:
+    return Wire(wire.delta, wire.mask, wire.bits, frac_bits)
+
+
+def _quotient(opened: Tensor, mask: Mask, high: Mask, bits: int, drop: int, offset: int) -> Shared:
+    keep = bits - drop
+    public = ring.logical_shift_right(opened, drop) - (offset >> drop)
+    share = -high.share
+    if keep < RING_BITS:
+        top = draw("top_bit", mask.share.shape, mask, params=(bits, RING_BITS - keep))
+        no_top = 1 - (ring.logical_shift_right(opened, bits - 1) & 1)
+        share = share + ((no_top * top.share) << keep)
+    if current().rank == 0:
+        share = share + public
+    return Shared(share, 0, [Wire(public, high, keep, 0)])
+
+
+def open_masks(*values: tuple[Shared, int]) -> Protocol[tuple[Wire, ...]]:
+    """Open several values, each at its width, in one round."""
+    wires = yield from together(*(masked(value, bits) for value, bits in values))
+    return wires
+
+
+def shape_of(*operands: Shape) -> Shape:
+    """Return the shape that element-by-element operands broadcast to."""
+    import torch
+
+    return tuple(torch.broadcast_shapes(*operands))

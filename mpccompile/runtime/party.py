@@ -1,0 +1,274 @@
+"""What a protocol sees of the party it runs in: correlated randomness, openings, and the clock of the program."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
+from typing import Protocol as Protocol_
+
+import torch
+from torch import Tensor
+
+from mpccompile.errors import DealerError, MpcCompileError
+from mpccompile.runtime import correlations, ring
+from mpccompile.runtime.plan import Plan, Step, Traffic
+from mpccompile.runtime.prg import Prg
+from mpccompile.runtime.shared import Mask
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A masked share to be exchanged.
+
+    Attributes:
+        share: This party's share of a value that is uniform modulo 2^bits given what is public.
+        bits: Low bits that travel; the rest is dropped before anything is sent.
+        to: ``None`` when both parties learn the sum, 0 when only rank 0 does, 1 when only rank 1 does.
+        xor: Whether the shares combine by XOR.
+    """
+
+    share: Tensor
+    bits: int
+    to: int | None = None
+    xor: bool = False
+
+    def sent_bytes(self, rank: int) -> int:
+        """Return the bytes ``rank`` sends for this opening."""
+        return 0 if self.to == rank else -(-self.share.numel() * self.bits // 8)
+
+
+Openings = tuple[Opening, ...]
+Protocol = Generator[Openings, tuple[Tensor, ...], R]
+
+
+@dataclass
+class Ledger:
+    """Online traffic per statement of the generated program, as it happens."""
+
+    entries: dict[int, list[int]] = field(default_factory=dict)
+    line: int = 0
+
+    def record(self, openings: Openings) -> None:
+        """Count one round and what each rank sends in it."""
+        entry = self.entries.setdefault(self.line, [0, 0, 0])
+        entry[0] += sum(opening.sent_bytes(0) for opening in openings)
+        entry[1] += sum(opening.sent_bytes(1) for opening in openings)
+        entry[2] += 1
+
+    def traffic(self) -> tuple[Traffic, ...]:
+        """Return the counts in the order the statements ran."""
+        return tuple(Traffic(line, (one, two), rounds) for line, (one, two, rounds) in self.entries.items())
+
+
+class Party:
+    """Base of the party that plans and the party that computes.
+
+    Attributes:
+        rank: 0 owns the weights, 1 the inputs.
+        device: Where shares live.
+        frac_bits: Fractional bits of a value between operations.
+    """
+
+    def __init__(self, rank: int, device: torch.device, frac_bits: int) -> None:
+        self.rank = rank
+        self.device = device
+        self.frac_bits = frac_bits
+        self.ledger = Ledger()
+        self.checks: list[Any] = []
+        self.seconds: dict[int, float] = {}
+
+    def draw(self, step: Step) -> Mask:
+        """Return this party's share of the next step of the offline program."""
+        raise NotImplementedError
+
+    def open(self, openings: Openings) -> tuple[Tensor, ...]:
+        """Exchange masked shares in one round and return the combined values, reduced."""
+        raise NotImplementedError
+
+    def public_coins(self, shape: Sequence[int]) -> Tensor:
+        """Return random words that both parties know and nobody chose: coefficients of a zero test."""
+        raise NotImplementedError
+
+
+class PlanningParty(Party):
+    """Runs the program on shapes alone and writes down the plan."""
+
+    def __init__(self, frac_bits: int) -> None:
+        super().__init__(0, torch.device("meta"), frac_bits)
+        self.steps: list[Step] = []
+
+    def draw(self, step: Step) -> Mask:
+        self.steps.append(step)
+        return Mask(len(self.steps) - 1, torch.empty(step.shape, dtype=torch.int64, device="meta"))
+
+    def open(self, openings: Openings) -> tuple[Tensor, ...]:
+        self.ledger.record(openings)
+        return tuple(opening.share for opening in openings)
+
+    def public_coins(self, shape: Sequence[int]) -> Tensor:
+        return torch.empty(tuple(shape), dtype=torch.int64, device="meta")
+
+    def plan(self) -> Plan:
+        """Return what was written down."""
+        offline_bytes = sum(correlations.correction_bytes(step) for step in self.steps)
+        return Plan(tuple(self.steps), self.ledger.traffic(), offline_bytes)
+
+
+class Pool:
+    """The shares of one call's offline program, each handed out once."""
+
+    def __init__(self, steps: Sequence[Step], shares: list[Tensor | None]) -> None:
+        self._steps = steps
+        self._shares = shares
+        self._next = 0
+
+    def pop(self, step: Step) -> Mask:
+        """Hand out the next share.
+
+        Raises:
+            DealerError: If the program asks for something else than the plan says, or for more than it holds.
+        """
+        if self._next >= len(self._steps):
+            raise DealerError("the correlated randomness of this call is used up")
+        if self._steps[self._next] != step:
+            raise DealerError(
+                f"the program asked for {step.kind} {step.shape}, its plan says {self._steps[self._next].kind}",
+                hint="model.py and the plan in the package do not belong together; compile again.",
+            )
+        key = self._next
+        share = self._shares[key]
+        self._shares[key] = None
+        self._next += 1
+        if share is None:
+            raise DealerError(f"correlated randomness {key} was already used")
+        return Mask(key, share)
+
+
+_active = threading.local()
+
+
+def activate(party: Party | None) -> None:
+    """Make ``party`` the one that protocols of this thread run in; ``None`` for none."""
+    _active.party = party
+
+
+def current() -> Party:
+    """Return the party of this thread.
+
+    Raises:
+        MpcCompileError: If the generated program is called outside of one.
+    """
+    party: Party | None = getattr(_active, "party", None)
+    if party is None:
+        raise MpcCompileError(
+            "a private program was called outside of a party", hint="Call it through mpccompile.load(folder)."
+        )
+    return party
+
+
+def drive(protocol: Protocol[R]) -> R:
+    """Run one protocol to its end, one round per request."""
+    party = current()
+    try:
+        request = next(protocol)
+        while True:
+            request = protocol.send(party.open(request))
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+def together(*protocols: Protocol[Any]) -> Protocol[tuple[Any, ...]]:
+    """Run independent protocols side by side: what they open at the same step travels in one message."""
+    results: list[Any] = [None] * len(protocols)
+    pending: dict[int, Openings] = {}
+    replies: dict[int, tuple[Tensor, ...] | None] = dict.fromkeys(range(len(protocols)))
+    while replies:
+        for index, reply in replies.items():
+            try:
+                pending[index] = protocols[index].send(reply) if reply is not None else next(protocols[index])
+            except StopIteration as stop:
+                results[index] = stop.value
+        if not pending:
+            break
+        opened = yield tuple(opening for request in pending.values() for opening in request)
+        replies, start = {}, 0
+        for index, request in pending.items():
+            replies[index] = opened[start : start + len(request)]
+            start += len(request)
+        pending = {}
+    return tuple(results)
+
+
+def private_function(steps: Callable[P, Protocol[R]]) -> Callable[P, R]:
+    """Turn a protocol into a function of the generated program; traffic is booked on the caller's line."""
+
+    @functools.wraps(steps)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        current().ledger.line = sys._getframe(1).f_lineno
+        return drive(steps(*args, **kwargs))
+
+    return call
+
+
+class Channel(Protocol_):
+    """How a party talks to the other one."""
+
+    def exchange(self, message: Tensor, expected_bytes: int) -> Tensor:
+        """Send a uint8 tensor and return the one the other party sends in the same round."""
+        ...
+
+
+class LiveParty(Party):
+    """Computes on real shares.
+
+    Args:
+        rank: 0 or 1.
+        device: Where shares live.
+        frac_bits: Fractional bits of a value between operations.
+        channel: The line to the other party.
+        coin_seed: Seed both parties know, for public coins.
+    """
+
+    def __init__(self, rank: int, device: torch.device, frac_bits: int, channel: Channel, coin_seed: bytes) -> None:
+        super().__init__(rank, device, frac_bits)
+        self._channel = channel
+        self._coins = Prg(coin_seed)
+        self._pool: Pool | None = None
+
+    def begin(self, pool: Pool) -> None:
+        """Start a call: its randomness, and counts from zero."""
+        self._pool = pool
+        self.ledger = Ledger()
+        self.checks = []
+
+    def draw(self, step: Step) -> Mask:
+        if self._pool is None:
+            raise DealerError("no correlated randomness was prepared for this call")
+        return self._pool.pop(step)
+
+    def open(self, openings: Openings) -> tuple[Tensor, ...]:
+        self.ledger.record(openings)
+        sent = [ring.pack(opening.share, opening.bits) for opening in openings if opening.to != self.rank]
+        message = torch.cat(sent) if sent else torch.empty(0, dtype=torch.uint8)
+        expected = [opening.sent_bytes(1 - self.rank) for opening in openings]
+        reply = self._channel.exchange(message, sum(expected))
+        results, start = [], 0
+        for opening, size in zip(openings, expected, strict=True):
+            if size == 0:
+                results.append(opening.share)
+                continue
+            theirs = ring.unpack(reply[start : start + size], opening.bits, opening.share.shape)
+            total = opening.share ^ theirs if opening.xor else opening.share + theirs
+            results.append(ring.reduce(total, opening.bits))
+            start += size
+        return tuple(results)
+
+    def public_coins(self, shape: Sequence[int]) -> Tensor:
+        return self._coins.words(tuple(shape)).to(self.device)

@@ -1,0 +1,157 @@
+"""Products of secrets from masked openings (Beaver), and products with static weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from mpccompile.runtime import ring
+from mpccompile.runtime.openings import RING_BITS, draw, open_masks
+from mpccompile.runtime.party import Opening, Protocol, current
+from mpccompile.runtime.shared import ClientValue, Mask, Shared, StaticWeight, Wire
+
+Bilinear = Callable[[Tensor, Tensor], Tensor]
+
+
+def _elementwise(a: Tensor, b: Tensor) -> Tensor:
+    return a * b
+
+
+def _matrix(a: Tensor, b: Tensor) -> Tensor:
+    return ring.matmul(a, b)
+
+
+BILINEAR: dict[str, Bilinear] = {"mul": _elementwise, "matmul": _matrix}
+
+
+def product(x: Shared, y: Shared, kind: str) -> Protocol[Shared]:
+    """Multiply two secrets: (X - a)(Y - b) with X and Y public, a and b masks, [ab] dealt.
+
+    Each operand is opened at most once, however many products it enters. The result holds the sum of the fractional
+    bits and is not truncated.
+
+    Args:
+        x: Left operand.
+        y: Right operand.
+        kind: ``"mul"`` element by element with broadcasting, ``"matmul"`` as torch.matmul.
+    """
+    left, right = yield from open_masks((x, RING_BITS), (y, RING_BITS))
+    return wire_product(left, right, kind)
+
+
+def wire_product(left: Wire, right: Wire, kind: str) -> Shared:
+    """Multiply two opened wires, locally."""
+    multiply = BILINEAR[kind]
+    a, b = left.mask, right.mask
+    shape = _result_shape(a, b, kind)
+    both = draw(kind, shape, a, b)
+    if current().rank == 0:
+        share = multiply(left.delta, right.delta - b.share) - multiply(a.share, right.delta) + both.share
+    else:
+        share = both.share - multiply(left.delta, b.share) - multiply(a.share, right.delta)
+    return Shared(share, left.frac_bits + right.frac_bits)
+
+
+def _result_shape(a: Mask, b: Mask, kind: str) -> tuple[int, ...]:
+    left, right = a.share.shape, b.share.shape
+    if kind == "mul":
+        return tuple(torch.broadcast_shapes(left, right))
+    return (*torch.broadcast_shapes(left[:-2], right[:-2]), left[-2], right[-1])
+
+
+def square(x: Shared) -> Protocol[Shared]:
+    """Square a secret for one opening."""
+    (wire,) = yield from open_masks((x, RING_BITS))
+    return wire_product(wire, wire, "mul")
+
+
+def sum_of_squares(x: Shared) -> Protocol[Shared]:
+    """Sum the squares over the last dim, kept as size 1; only row sums of the correlation are dealt."""
+    (wire,) = yield from open_masks((x, RING_BITS))
+    mask = wire.mask
+    both = draw("sum_square", (*mask.share.shape[:-1], 1), mask)
+    cross = wire.delta * mask.share * 2
+    if current().rank == 0:
+        return Shared(both.share + (wire.delta * wire.delta - cross).sum(-1, keepdim=True), 2 * x.frac_bits)
+    return Shared(both.share - cross.sum(-1, keepdim=True), 2 * x.frac_bits)
+
+
+def static_product(x: Shared | ClientValue, weight: StaticWeight, kind: str) -> Protocol[Shared]:
+    """Multiply a secret by a weight that rank 0 owns: only the secret is opened.
+
+    With X = x + a public, x W = X W - a W. Rank 0 knows W; the shares of a W are made offline from W - B, which rank 1
+    learnt once, and the dealer's a B. So rank 0 multiplies once with the weight's own few bits, and rank 1 not at all.
+
+    Args:
+        x: Left operand [..., K], or the client's integers (a one-hot matrix) which only rank 1 masks and sends.
+        weight: The static weight; ``"linear"`` takes it as [N, K].
+        kind: ``"linear"`` for ``x @ weight.T``, ``"mul"`` element by element with broadcasting.
+    """
+    if isinstance(x, ClientValue):
+        wire = yield from _open_to_owner(x, RING_BITS)
+    else:
+        (wire,) = yield from open_masks((x, RING_BITS))
+    return apply_static(wire, weight, kind)
+
+
+def _open_to_owner(x: ClientValue, bits: int) -> Protocol[Wire]:
+    mask = draw("client_mask", x.shape)
+    (delta,) = yield (Opening(x.plain + mask.share, bits, to=0),)
+    return Wire(delta, mask, bits, 0)
+
+
+def open_one_hot(ids: ClientValue, classes: int, bits: int) -> Protocol[Wire]:
+    """Send rank 0 the masked one-hot rows of the client's ids [...]; the wire has shape [..., classes]."""
+    rows = torch.arange(classes, device=ids.plain.device)
+    one_hot = (ids.plain.unsqueeze(-1) == rows).to(torch.int64) if current().rank == 1 else None
+    shape = (*ids.shape, classes)
+    mask = draw("client_mask", shape)
+    share = mask.share if one_hot is None else mask.share + one_hot
+    (delta,) = yield (Opening(share, bits, to=0),)
+    return Wire(delta, mask, bits, 0)
+
+
+def apply_static(wire: Wire, weight: StaticWeight, kind: str) -> Shared:
+    """Multiply an opened wire by a static weight, locally; shares are right modulo 2^wire.bits."""
+    shape = _static_shape(tuple(wire.mask.share.shape), weight.shape, kind)
+    masked_part = draw("static", shape, wire.mask, params=(kind, wire.bits), weight=weight.name)
+    share = -masked_part.share
+    if current().rank == 0:
+        share = share + multiply_static(wire.delta, weight, kind, wire.bits)
+    return Shared(share, wire.frac_bits + weight.frac_bits)
+
+
+def _static_shape(left: tuple[int, ...], weight: tuple[int, ...], kind: str) -> tuple[int, ...]:
+    if kind == "mul":
+        return tuple(torch.broadcast_shapes(left, weight))
+    rows = weight[1] if kind == "rows" else weight[0]
+    return (*left[:-1], rows)
+
+
+def multiply_static(left: Tensor, weight: StaticWeight, kind: str, bits: int) -> Tensor:
+    """Multiply by whatever of the weight this party holds: rank 0 the weight, rank 1 the difference.
+
+    Args:
+        left: int64 [..., K], or any shape that broadcasts for ``"mul"``.
+        weight: The static weight.
+        kind: ``"linear"`` (weight is [N, K], or [N, ...] flattened), ``"rows"`` (weight is [K, N]) or ``"mul"``.
+        bits: Ring width.
+    """
+    if kind == "mul":
+        return left * weight.plain
+    key = f"{kind}:{bits}"
+    if key not in weight.operands:
+        matrix = weight.plain if kind == "rows" else weight.plain.flatten(1).transpose(-1, -2)
+        weight.operands[key] = ring.prepare(matrix, known_bits_of(weight.plain), bits)
+    flat = left.reshape(-1, left.shape[-1])
+    return ring.matmul(flat, weight.operands[key], ring_bits=bits).reshape(*left.shape[:-1], -1)
+
+
+def known_bits_of(values: Tensor) -> int | None:
+    """Return the width of the widest signed integer in ``values``, or None when unknown (shapes only)."""
+    if values.device.type == "meta" or values.numel() == 0:
+        return None
+    largest = max(int(values.max()), -int(values.min()) - 1, 0)
+    return largest.bit_length() + 1

@@ -1,0 +1,234 @@
+"""Functions of one variable in no more than one round: a short Fourier series of a masked value.
+
+On a range, f(x) is approximated by c + s x + sum_k a_k cos(k w x) + b_k sin(k w x) with period 2^p ring units, longer
+than the range (a Fourier extension). The value is opened as d = x + r modulo 2^p, which is uniform; angle addition
+with the dealt shares of cos(k w r) and sin(k w r) makes everything else local.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mpccompile.errors import MpcCompileError
+from mpccompile.runtime import ring
+from mpccompile.runtime.openings import draw, masked
+from mpccompile.runtime.party import Protocol, current
+from mpccompile.runtime.shared import Shared, Wire
+
+Array = NDArray[np.float64]
+
+MASK_SCALE_BITS = 24
+"""Fractional bits of the dealt sines and cosines: an error of 2^-25 a term, below the 2^-17 of a truncated result."""
+COEFFICIENT_SCALE_BITS = 22
+MAX_HARMONICS = 256
+WINDOWS = 10
+"""A range is 10 windows wide: the window test lets through at most one window beyond each end, and 12 windows fit a
+period of 16 with a third to spare."""
+PERIOD_WINDOWS_BITS = 4
+
+
+def _normal_cdf(x: Array) -> Array:
+    return 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+
+
+def _gelu_tanh_even(x: Array) -> Array:
+    return 0.5 * x * np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+
+
+FUNCTIONS: dict[str, tuple[float, Callable[[Array], Array]]] = {
+    "gelu": (0.5, lambda x: x * (_normal_cdf(x) - 0.5)),
+    "gelu_tanh": (0.5, _gelu_tanh_even),
+    "silu": (0.5, lambda x: 0.5 * x * np.tanh(x / 2)),
+    "tanh": (0.0, np.tanh),
+    "sigmoid": (0.0, lambda x: 0.5 + 0.5 * np.tanh(x / 2)),
+    "exp": (0.0, np.exp),
+    "reciprocal": (0.0, lambda x: 1 / x),
+    "rsqrt": (0.0, lambda x: x**-0.5),
+}
+"""Name -> (slope s taken out before the fit, the rest of the function)."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """A fitted series; angles are measured from ``origin``.
+
+    Attributes:
+        origin: Zero of the angle, in ring units.
+        period_bits: log2 of the period in ring units, and so the bits an opening takes.
+        window_bits: log2 of a window of the range test in ring units; 0 when the range is checked otherwise.
+        frac_bits: Fractional bits of the argument.
+        slope: Coefficient of x.
+        constant: Constant term.
+        cosine: Coefficients a_k.
+        sine: Coefficients b_k.
+        error: Worst (weighted) error found on the fitted range, with the rounding of the dealt waves.
+    """
+
+    origin: int
+    period_bits: int
+    window_bits: int
+    frac_bits: int
+    slope: float
+    constant: float
+    cosine: tuple[float, ...]
+    sine: tuple[float, ...]
+    error: float
+
+
+@dataclass(frozen=True)
+class _Region:
+    low: float
+    high: float
+    origin: int
+    period_bits: int
+    window_bits: int
+    frac_bits: int
+
+
+@functools.lru_cache(maxsize=512)
+def fit(name: str, low: float, high: float, tolerance: float, frac_bits: int) -> Series:
+    """Fit the function ``name`` on [low, high] and one window beyond each end, for a series with a window test.
+
+    Args:
+        name: A key of :data:`FUNCTIONS`.
+        low: Lower end of the calibrated range.
+        high: Upper end.
+        tolerance: Largest absolute error wanted.
+        frac_bits: Fractional bits of the argument.
+
+    Raises:
+        MpcCompileError: If 256 harmonics do not reach the tolerance.
+    """
+    window_bits = max(1, math.ceil(math.log2((high - low) * (1 << frac_bits) / WINDOWS)))
+    window = 2.0 ** (window_bits - frac_bits)
+    start = (low + high) / 2 - WINDOWS / 2 * window
+    origin = math.floor(start * (1 << frac_bits))
+    end = start + WINDOWS * window
+    region = _Region(start - window, end + window, origin, window_bits + PERIOD_WINDOWS_BITS, window_bits, frac_bits)
+    return _grow(name, region, tolerance, np.ones_like)
+
+
+@functools.lru_cache(maxsize=512)
+def fit_relative(name: str, low: float, high: float, tolerance: float, frac_bits: int) -> Series:
+    """Fit ``reciprocal`` or ``rsqrt`` on [low, high], low > 0, to a *relative* error: a first guess for Newton steps.
+
+    The residual of the Newton step is what gets checked, so the fit needs no margin beyond the range.
+
+    Raises:
+        MpcCompileError: If 256 harmonics do not reach the tolerance.
+    """
+    origin = math.floor(low * (1 << frac_bits))
+    period_bits = math.ceil(math.log2(1.25 * (high - low) * (1 << frac_bits) + 2))
+    region = _Region(low, high, origin, period_bits, 0, frac_bits)
+    power = {"reciprocal": 1.0, "rsqrt": 0.5}[name]
+    return _grow(name, region, tolerance, lambda x: x**power)
+
+
+def _grow(name: str, region: _Region, tolerance: float, weight: Callable[[Array], Array]) -> Series:
+    best = math.inf
+    for harmonics in (4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, MAX_HARMONICS):
+        for ridge in RIDGES:
+            series = _least_squares(name, region, harmonics, weight, ridge)
+            if series.error <= tolerance:
+                return series
+            best = min(best, series.error)
+    raise MpcCompileError(
+        f"{name} on [{region.low:.4g}, {region.high:.4g}] needs more than {MAX_HARMONICS} harmonics for an error of"
+        f" {tolerance:.1e} (reached {best:.1e})",
+        hint="Give representative example_inputs so that the range is narrower, or raise tolerance.",
+    )
+
+
+RIDGES = (1e-10, 1e-8, 1e-6, 1e-4)
+"""Weights of the coefficients' size in the fit, tried in turn: a free extension's coefficients reach 1e6 and multiply
+the rounding of the dealt waves by as much."""
+
+
+def _least_squares(
+    name: str, region: _Region, harmonics: int, weight: Callable[[Array], Array], ridge_weight: float
+) -> Series:
+    slope, rest = FUNCTIONS[name]
+    middle, half = (region.low + region.high) / 2, (region.high - region.low) / 2
+    grid = middle + half * np.cos(np.linspace(0, np.pi, 16 * harmonics + 64))
+    rows = weight(grid)[:, None] * _basis(grid, region, harmonics)
+    ridge = ridge_weight * math.sqrt(len(grid)) * np.eye(rows.shape[1])
+    wanted = np.concatenate([weight(grid) * rest(grid), np.zeros(rows.shape[1])])
+    solution = np.linalg.lstsq(np.vstack([rows, ridge]), wanted, rcond=None)[0]
+    check = np.unique(np.concatenate([np.linspace(region.low, region.high, 40 * harmonics + 201), grid]))
+    missed = weight(check) * (_basis(check, region, harmonics) @ solution - rest(check))
+    return Series(
+        region.origin,
+        region.period_bits,
+        region.window_bits,
+        region.frac_bits,
+        slope,
+        float(solution[0]),
+        tuple(float(a) for a in solution[1 : harmonics + 1]),
+        tuple(float(b) for b in solution[harmonics + 1 :]),
+        float(np.max(np.abs(missed)) + np.max(weight(check)) * np.linalg.norm(solution[1:]) * 2.0**-MASK_SCALE_BITS),
+    )
+
+
+def _basis(x: Array, region: _Region, harmonics: int) -> Array:
+    scale = 2.0**region.frac_bits
+    turns = (x * scale - region.origin) / 2.0**region.period_bits
+    angle = 2 * np.pi * turns[:, None] * np.arange(1, harmonics + 1)
+    return np.hstack([np.ones((len(x), 1)), np.cos(angle), np.sin(angle)])
+
+
+TESTED_BITS = 48
+"""Width of an opening whose range is tested: what a truncation by 16 bits leaves, so mostly it costs nothing, and enough
+to see values up to 2^47 ring units; the series itself uses the low ``period_bits``."""
+OUTPUT_SCALE_BITS = MASK_SCALE_BITS + COEFFICIENT_SCALE_BITS
+
+
+def evaluate(x: Shared, series: Series) -> Protocol[tuple[Shared, Wire]]:
+    """Evaluate a series on a secret.
+
+    Args:
+        x: The argument; its fractional bits must be those of the series.
+        series: The fitted function.
+
+    Returns:
+        The value with ``OUTPUT_SCALE_BITS`` fractional bits, not truncated, and the wire of x that was used, for a
+        range test.
+    """
+    wire = yield from masked(x, TESTED_BITS if series.window_bits else series.period_bits)
+    harmonics = len(series.cosine)
+    shape = (2 * harmonics, *x.shape)
+    waves = draw("trigonometry", shape, wire.mask, params=(series.period_bits, harmonics, MASK_SCALE_BITS))
+    share = (public_factors(wire.delta, series) * waves.share).sum(0)
+    if series.slope:
+        share = share + x.share * round(series.slope * (1 << (OUTPUT_SCALE_BITS - series.frac_bits)))
+    if current().rank == 0:
+        share = share + round(series.constant * (1 << OUTPUT_SCALE_BITS))
+    return Shared(share, OUTPUT_SCALE_BITS), wire
+
+
+def public_factors(delta: Tensor, series: Series) -> Tensor:
+    """Return what multiplies cos(k w r) and sin(k w r), from the opened value, as int64 [2K, ...].
+
+    With x - origin = d - r: a cos(d - r) + b sin(d - r) = cos r (a cos d + b sin d) + sin r (a sin d - b cos d).
+    """
+    harmonics = len(series.cosine)
+    if delta.device.type == "meta":
+        return torch.empty((2 * harmonics, *delta.shape), dtype=torch.int64, device="meta")
+    d = ring.reduce(delta - series.origin, series.period_bits).to(torch.float64)
+    angle = d * (2 * math.pi / (1 << series.period_bits))
+    base = torch.polar(torch.ones_like(angle), angle)
+    power = base
+    out = torch.empty((2 * harmonics, *delta.shape), dtype=torch.int64, device=delta.device)
+    for index, (a, b) in enumerate(zip(series.cosine, series.sine, strict=True)):
+        turned = power * (complex(a, -b) * (1 << COEFFICIENT_SCALE_BITS))
+        out[index] = torch.round(turned.real).to(torch.int64)
+        out[harmonics + index] = torch.round(turned.imag).to(torch.int64)
+        power = power * base
+    return out

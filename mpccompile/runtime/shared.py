@@ -1,0 +1,106 @@
+"""Secret values as one party holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from mpccompile.errors import MpcCompileError
+
+
+@dataclass(frozen=True)
+class Mask:
+    """One party's share of a secret mask, and the key of the step that dealt it."""
+
+    key: int
+    share: Tensor
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A value opened under a mask: ``x = delta - mask`` modulo 2^bits, ``delta`` known to both parties.
+
+    Attributes:
+        delta: Public int64 tensor; only its low ``bits`` count.
+        mask: The share of the mask.
+        bits: Width of the ring the relation holds in.
+        frac_bits: Fractional bits of the value.
+    """
+
+    delta: Tensor
+    mask: Mask
+    bits: int
+    frac_bits: int
+
+
+@dataclass
+class Shared:
+    """A secret tensor: this party's additive share in Z_2^64, in fixed point.
+
+    Attributes:
+        share: int64; the two parties' shares add up to the value times 2^frac_bits.
+        frac_bits: Fractional bits; a product holds the sum of its operands' until it is truncated.
+        wires: Masked openings of this very value, reused by every operation that needs one.
+        truncated: The same value at fewer fractional bits, once some operation has asked for it.
+    """
+
+    share: Tensor
+    frac_bits: int
+    wires: list[Wire] = field(default_factory=list)
+    truncated: dict[int, Shared] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the secret tensor."""
+        return tuple(self.share.shape)
+
+    def wire(self, bits: int) -> Wire | None:
+        """Return the narrowest wire of at least ``bits`` bits, if there is one."""
+        wide = [wire for wire in self.wires if wire.bits >= bits]
+        return min(wide, key=lambda wire: wire.bits, default=None)
+
+
+@dataclass(frozen=True)
+class ClientValue:
+    """An input that rank 1 knows in the clear and has not shared; rank 0 knows its shape only.
+
+    Attributes:
+        plain: The integer tensor at rank 1, zeros elsewhere.
+    """
+
+    plain: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the input."""
+        return tuple(self.plain.shape)
+
+
+@dataclass(frozen=True)
+class StaticWeight:
+    """A weight that rank 0 owns, masked once for as long as it is loaded.
+
+    ``difference = weight - mask`` is known to rank 1; the mask is known to the dealer and rank 0.
+
+    Attributes:
+        name: Key in the weights file.
+        plain: Fixed-point weight at rank 0, zeros at rank 1 (meta tensors while planning).
+        frac_bits: Fractional bits.
+        operands: Right-hand sides of products prepared ahead, by use: at rank 0 of the weight, at rank 1 of the
+            difference.
+    """
+
+    name: str
+    plain: Tensor
+    frac_bits: int
+    operands: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the weight."""
+        return tuple(self.plain.shape)
+
+    def __getattr__(self, name: str) -> Any:
+        raise MpcCompileError(f"a private weight has no attribute {name!r}", where=self.__dict__.get("name", ""))
