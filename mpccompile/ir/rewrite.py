@@ -5,7 +5,9 @@ torch's own subgraph rewriter leaves new nodes without either, so every edit in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -108,9 +110,42 @@ def replace(node: fx.Node, new: fx.Node) -> None:
     node.graph.erase_node(node)
 
 
+def arguments(node: fx.Node) -> dict[str, Any]:
+    """Return the arguments of a call of ``ir.ops`` by name, defaults filled in."""
+    bound = inspect.signature(node.target).bind(*node.args, **node.kwargs)  # type: ignore[arg-type]
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def set_arguments(node: fx.Node, **changes: Any) -> None:
+    """Change some arguments of a call of ``ir.ops`` by name, and recompute its fake value."""
+    node.args = tuple((arguments(node) | changes).values())
+    node.kwargs = {}
+    refresh_value(node)
+
+
+def reorder(graph: fx.Graph, nodes: Sequence[fx.Node]) -> None:
+    """Put the nodes of a graph, the output left out, in this order."""
+    output = graph.output_node()
+    for node in nodes:
+        output.prepend(node)
+    graph.lint()
+
+
 def is_call(node: object, *targets: Target) -> bool:
     """Say whether ``node`` is a call of one of ``targets``."""
     return isinstance(node, fx.Node) and node.op == "call_function" and node.target in targets
+
+
+def target_of(node: fx.Node) -> Target:
+    """Return the function a call_function node calls.
+
+    Raises:
+        TypeError: If the node is no such call.
+    """
+    if node.op != "call_function" or isinstance(node.target, str):
+        raise TypeError(f"node {node.name} is a {node.op}, not a call of a function")
+    return node.target
 
 
 def tidy(module: fx.GraphModule) -> None:
@@ -123,3 +158,8 @@ def tidy(module: fx.GraphModule) -> None:
             delattr(owner, name.rpartition(".")[2])
     module.graph.lint()
     module.recompile()
+
+
+def copied(module: fx.GraphModule) -> fx.GraphModule:
+    """Return a copy whose graph may be edited; tensors are shared, so copying a large model costs nothing."""
+    return fx.GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import checks, compare, ring, views
+from mpccompile.runtime.crypten_bridge import from_crypten, to_crypten
 from mpccompile.runtime.inverse import result_bits
 from mpccompile.runtime.inverse import reciprocal as invert
 from mpccompile.runtime.inverse import rsqrt as inverse_root
@@ -27,10 +28,11 @@ from mpccompile.runtime.softmax import SoftmaxRange
 from mpccompile.runtime.softmax import softmax as shifted_softmax
 
 Secret = Shared | StaticWeight
+"""Values of which a party holds a share; instances of CrypTensor come in through :func:`from_crypten`."""
 Value = Secret | Tensor | float | int
 Range = tuple[float, float]
 
-__all__ = ["SoftmaxRange", "together"]
+__all__ = ["SoftmaxRange", "from_crypten", "to_crypten", "together"]
 
 
 def secret(x: Value) -> Shared:
@@ -210,8 +212,13 @@ def _size(shape: Sequence[int]) -> int:
 
 
 @private_function
-def embedding(ids: ClientValue | Tensor, weight: StaticWeight) -> Protocol[Shared]:
-    """Rows of a secret table: at public ids a local lookup, at the client's ids a masked one-hot product."""
+def embedding(ids: ClientValue | Tensor, weight: StaticWeight | Tensor) -> Protocol[Shared]:
+    """Rows of a table: at public ids a local lookup, at the client's ids a masked one-hot product.
+
+    In a public table the client looks its ids up itself, and the rows are its share.
+    """
+    if isinstance(weight, Tensor):
+        return _client_rows(ids, weight)
     if isinstance(ids, Tensor):
         if weight.plain.device.type == "meta":
             shape = (*ids.shape, weight.shape[1])
@@ -221,6 +228,15 @@ def embedding(ids: ClientValue | Tensor, weight: StaticWeight) -> Protocol[Share
     wire = yield from open_one_hot(ids, weight.shape[0], bits)
     raw = apply_static(wire, weight, "rows")
     return (yield from truncate(raw, weight.frac_bits, bits))
+
+
+def _client_rows(ids: ClientValue | Tensor, table: Tensor) -> Shared:
+    party = current()
+    index = ids.plain if isinstance(ids, ClientValue) else ids
+    shape = (*index.shape, table.shape[1])
+    if party.rank == 1 and table.device.type != "meta":
+        return Shared(ring.encode(table[index], party.frac_bits), party.frac_bits)
+    return Shared(torch.zeros(shape, dtype=torch.int64, device=party.device), party.frac_bits)
 
 
 TABLE_RING_BITS = 16

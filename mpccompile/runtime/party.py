@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
@@ -211,8 +212,13 @@ def private_function(steps: Callable[P, Protocol[R]]) -> Callable[P, R]:
 
     @functools.wraps(steps)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        current().ledger.line = sys._getframe(1).f_lineno
-        return drive(steps(*args, **kwargs))
+        party = current()
+        line = sys._getframe(1).f_lineno
+        party.ledger.line = line
+        started = time.perf_counter()
+        result = drive(steps(*args, **kwargs))
+        party.seconds[line] = party.seconds.get(line, 0.0) + time.perf_counter() - started
+        return result
 
     return call
 
@@ -247,6 +253,7 @@ class LiveParty(Party):
         self._pool = pool
         self.ledger = Ledger()
         self.checks = []
+        self.seconds = {}
 
     def draw(self, step: Step) -> Mask:
         if self._pool is None:

@@ -1,101 +1,80 @@
-"""Arithmetic in the ring Z_2^bits on int64 tensors: products, fixed point and bit-packed messages."""
+"""Arithmetic in the ring Z_2^bits on int64 tensors: fixed point, matrix products and packed messages.
+
+A ring element is an int64 word read modulo 2^64, or modulo a smaller power of two. The addition and multiplication of
+int64 tensors wrap around, which is the ring's own; matrix products are in ``mpccompile.runtime.kernels``.
+"""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mpccompile.errors import InputError
+from mpccompile.runtime.kernels.packing import pack, packed_bytes, unpack
+from mpccompile.runtime.kernels.product import Operand, matmul, prepare
 
+__all__ = [
+    "WORD_BITS",
+    "Operand",
+    "decode",
+    "encode",
+    "logical_shift_right",
+    "matmul",
+    "msb",
+    "pack",
+    "packed_bytes",
+    "prepare",
+    "reduce",
+    "sign_extend",
+    "unpack",
+]
 
-@dataclass(frozen=True)
-class Operand:
-    """A right-hand matrix prepared once and multiplied many times."""
-
-    matrix: Tensor
-    known_bits: int | None = None
-    ring_bits: int = 64
-
-    @property
-    def shape(self) -> torch.Size:
-        return self.matrix.shape
-
-
-def prepare(b: Tensor, known_bits: int | None = None, ring_bits: int = 64) -> Operand:
-    """Prepare the right-hand matrix ``b`` of shape [..., K, N] for repeated products."""
-    return Operand(b, known_bits, ring_bits)
-
-
-def matmul(
-    a: Tensor,
-    b: Tensor | Operand,
-    *,
-    ring_bits: int = 64,
-    a_known_bits: int | None = None,
-    b_known_bits: int | None = None,
-) -> Tensor:
-    """Multiply [..., M, K] by [..., K, N] modulo 2^ring_bits; upper bits are unspecified."""
-    return torch.matmul(a, b.matrix if isinstance(b, Operand) else b)
+WORD_BITS = 64
 
 
 def encode(x: Tensor, frac_bits: int) -> Tensor:
-    """Return ``x`` as fixed point with ``frac_bits`` fractional bits, rounded to nearest.
+    """Write real numbers as fixed point: the integers nearest to x 2^frac_bits, ties to even.
+
+    Args:
+        x: Numbers of any shape and dtype.
+        frac_bits: Fractional bits.
+
+    Returns:
+        int64 of the same shape.
 
     Raises:
-        InputError: If a value is not finite or does not fit the ring.
+        InputError: If a number is not finite, or not below 2^(63 - frac_bits) in size.
     """
-    scaled = torch.round(x.detach().to(torch.float64) * 2.0**frac_bits)
-    if scaled.device.type != "meta" and not bool((scaled.abs() < 2.0**63).all()):
-        raise InputError(f"a value is not finite or not below 2^{63 - frac_bits} in size")
+    scaled = (x.detach().to(torch.float64) * 2.0**frac_bits).round_()
+    # One comparison refuses NaN as well: it is not below anything.
+    if x.device.type != "meta" and not bool((scaled.abs() < 2.0 ** (WORD_BITS - 1)).all()):
+        raise InputError(
+            f"a value is not a finite number below 2^{WORD_BITS - 1 - frac_bits} in size",
+            hint=f"Fixed point with {frac_bits} fractional bits holds no other.",
+        )
     return scaled.to(torch.int64)
 
 
 def decode(r: Tensor, frac_bits: int) -> Tensor:
-    """Return the float32 values that the fixed-point ``r`` stands for."""
+    """Read fixed point as float32 of the same shape; ``r`` is int64, read as signed."""
     return (r.to(torch.float64) * 2.0**-frac_bits).to(torch.float32)
 
 
 def reduce(x: Tensor, bits: int) -> Tensor:
-    """Return ``x`` mod 2^bits, non-negative for bits < 64."""
-    return x if bits == 64 else x & ((1 << bits) - 1)
+    """Return ``x`` modulo 2^bits: not negative for fewer than 64 bits, ``x`` itself for 64."""
+    return x if bits == WORD_BITS else x & ((1 << bits) - 1)
 
 
 def sign_extend(x: Tensor, bits: int) -> Tensor:
-    """Return the signed representative of ``x`` mod 2^bits."""
-    return x if bits == 64 else (x << (64 - bits)) >> (64 - bits)
+    """Return the number in -2^(bits-1)..2^(bits-1)-1 that is ``x`` modulo 2^bits."""
+    return x if bits == WORD_BITS else (x << (WORD_BITS - bits)).bitwise_right_shift_(WORD_BITS - bits)
 
 
 def logical_shift_right(x: Tensor, bits: int) -> Tensor:
-    """Shift ``x``, seen as unsigned, right by ``bits`` in 0..63."""
-    return x if bits == 0 else (x >> bits) & ((1 << (64 - bits)) - 1)
+    """Shift words, read as unsigned, right by 0 to 63 bits: zeros come in, not copies of the sign."""
+    return x if bits == 0 else (x >> bits).bitwise_and_((1 << (WORD_BITS - bits)) - 1)
 
 
 def msb(x: Tensor) -> Tensor:
-    """Return the top bit of each 64-bit word as 0 or 1."""
-    return (x >> 63) & 1
-
-
-def pack(x: Tensor, bits: int) -> Tensor:
-    """Return the low ``bits`` of every value of ``x`` as ceil(n*bits/8) bytes."""
-    flat = x.reshape(-1).contiguous()
-    count = flat.numel()
-    if bits == 64:
-        return flat.view(torch.uint8)
-    places = torch.arange(bits, device=x.device)
-    stream = ((flat[:, None] >> places) & 1).reshape(-1)
-    stream = torch.nn.functional.pad(stream, (0, -stream.numel() % 8)).view(-1, 8)
-    packed = (stream << torch.arange(8, device=x.device)).sum(1).to(torch.uint8)
-    return packed[: (count * bits + 7) // 8]
-
-
-def unpack(buf: Tensor, bits: int, shape: Sequence[int]) -> Tensor:
-    """Return the values that ``pack`` wrote, in 0..2^bits-1, as int64 of ``shape``."""
-    size = torch.Size(shape)
-    if bits == 64:
-        return buf.contiguous().clone().view(torch.int64).view(size)
-    stream = ((buf[:, None].to(torch.int64) >> torch.arange(8, device=buf.device)) & 1).reshape(-1)
-    stream = stream[: size.numel() * bits].view(-1, bits)
-    return (stream << torch.arange(bits, device=buf.device)).sum(1).view(size)
+    """Return the top bit of every word, 0 or 1."""
+    return logical_shift_right(x, WORD_BITS - 1)

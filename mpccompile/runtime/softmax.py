@@ -23,6 +23,8 @@ EXPONENT_SPAN = 8.0
 """Widest exponent range (before the window test's margin) that one series covers; beyond it the scores are halved and
 the normalised result squared, which is the same softmax."""
 PROBABILITY_BITS = 26
+WEIGHT_BITS = 20
+"""Fractional bits of an exponential: 20 + 24 of the inverse + 14 of the count stay below the 61 that truncation takes."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class SoftmaxRange:
     Attributes:
         low: Smallest score after the shift.
         high: Largest score after the shift.
-        total: Smallest and largest sum of a row's exponentials, of the scores as halved.
+        totals: For each level, the range of what a row is divided by: first the mean of its kept exponentials (of the
+            scores as halved), then the sum of the squared probabilities, once per halving.
         centred: Whether the shift is each row's mean (of the kept entries) rather than a constant.
         shift: The constant, when it is not centred.
         halvings: How often the scores are halved; the result is squared and normalised as often.
@@ -40,7 +43,7 @@ class SoftmaxRange:
 
     low: float
     high: float
-    total: tuple[float, float]
+    totals: tuple[tuple[float, float], ...]
     centred: bool = False
     shift: float = 0.0
     halvings: int = 0
@@ -55,8 +58,6 @@ def centre_weights(keep: Tensor | None, columns: int) -> Tensor:
     """
     if keep is None:
         keep = torch.ones(columns, dtype=torch.bool)
-    if keep.device.type == "meta":
-        return torch.empty(keep.shape, dtype=torch.int64, device="meta")
     count = keep.sum(-1, keepdim=True).clamp(min=1)
     position = torch.cumsum(keep, -1)
     unit = 1 << CENTRE_BITS
@@ -81,14 +82,22 @@ def softmax(x: Shared, keep: Tensor | None, scope: SoftmaxRange, tolerance: floa
         raw = Shared(raw.share * allowed, raw.frac_bits)
     checks.expect_window(wire, series.origin, WINDOWS, series.window_bits, only=allowed)
     largest = math.exp(scope.high * 2.0**-scope.halvings)
-    weights = yield from truncate(raw, min(24, result_bits(largest, PROBABILITY_BITS)))
+    weights = yield from truncate(raw, min(WEIGHT_BITS, result_bits(largest)))
     empty = None if allowed is None else ~allowed.any(-1, keepdim=True)
-    probabilities = yield from _normalise(weights, scope.total, empty)
-    for _ in range(scope.halvings):
+    count = _kept_count(allowed, x.shape[-1], x.share.device)
+    probabilities = yield from _normalise_mean(weights, scope.totals[0], count)
+    for total in scope.totals[1:]:
         squares = yield from square(probabilities)
         squares = yield from truncate(squares, PROBABILITY_BITS)
-        probabilities = yield from _normalise(squares, (0.9 / x.shape[-1], 1.1), empty)
+        probabilities = yield from _normalise(squares, total, empty)
     return (yield from truncate(probabilities, current().frac_bits))
+
+
+def _kept_count(allowed: Tensor | None, columns: int, device: torch.device) -> Tensor:
+    """Return how many entries of each row are kept, [..., 1], as a public tensor."""
+    if allowed is None:
+        return torch.full((1,), columns, dtype=torch.int64, device=device)
+    return allowed.sum(-1, keepdim=True)
 
 
 def _shift(x: Shared, keep: Tensor | None, scope: SoftmaxRange) -> Shared:
@@ -105,17 +114,42 @@ def _shift(x: Shared, keep: Tensor | None, scope: SoftmaxRange) -> Shared:
 def _exponential(scope: SoftmaxRange, tolerance: float, frac_bits: int) -> Series:
     """Fit exp(x / 2^halvings), by giving the argument that many more fractional bits."""
     half = 2.0**-scope.halvings
-    accuracy = max(tolerance * min(1.0, scope.total[0]) / 2, math.exp(scope.high * half) * 2.0**-20)
+    accuracy = max(tolerance * min(1.0, scope.totals[0][0]) / 2, math.exp(scope.high * half) * 2.0**-20)
     return fit("exp", scope.low * half, scope.high * half, accuracy, frac_bits + scope.halvings)
 
 
+COUNT_BITS = 14
+
+
+def _normalise_mean(weights: Shared, total: tuple[float, float], count: Tensor) -> Protocol[Shared]:
+    """Divide each row by its sum, through the mean of its kept entries.
+
+    Dividing the sum by the public count narrows the range of the secret divisor; the quotient is divided by the same
+    integer factor, so its rounding cancels, and both happen in truncations that are due anyway.
+
+    Args:
+        weights: Non-negative rows.
+        total: Calibrated range of a row's sum over its count.
+        count: Public integers that broadcast to the row sums; 0 marks an empty row, which stays zero.
+    """
+    factor = (1 << COUNT_BITS) // count.clamp(min=1)
+    rows = Shared(weights.share.sum(-1, keepdim=True) * factor, weights.frac_bits + COUNT_BITS)
+    quotient = yield from _divided(weights, rows, total, count == 0)
+    return (yield from truncate(Shared(quotient.share * factor, quotient.frac_bits + COUNT_BITS), PROBABILITY_BITS))
+
+
 def _normalise(weights: Shared, total: tuple[float, float], empty: Tensor | None) -> Protocol[Shared]:
-    """Divide each row by its sum; rows that the public mask empties get a harmless sum and stay zero."""
-    low, high = total
+    """Divide each row by its sum, whose calibrated range is ``total``."""
     rows = Shared(weights.share.sum(-1, keepdim=True), weights.frac_bits)
+    quotient = yield from _divided(weights, rows, total, empty)
+    return (yield from truncate(quotient, PROBABILITY_BITS))
+
+
+def _divided(weights: Shared, rows: Shared, total: tuple[float, float], empty: Tensor | None) -> Protocol[Shared]:
+    low, high = total
     if empty is not None and current().rank == 0:
-        rows = Shared(rows.share + empty * round((low + high) / 2 * (1 << rows.frac_bits)), rows.frac_bits)
-    scaled = yield from truncate(rows, min(weights.frac_bits, result_bits(high)))
-    inverse = yield from reciprocal(scaled, low, high, result_bits(1 / low))
-    quotient = yield from product(weights, inverse, "mul")
-    return (yield from truncate(quotient, min(PROBABILITY_BITS, quotient.frac_bits)))
+        middle = round((low + high) / 2 * (1 << rows.frac_bits))
+        rows = Shared(rows.share + empty * middle, rows.frac_bits)
+    divisor = yield from truncate(rows, min(rows.frac_bits, result_bits(high)))
+    inverse = yield from reciprocal(divisor, low, high, result_bits(1 / low))
+    return (yield from product(weights, inverse, "mul"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from mpccompile.runtime.kernels.digits import Split, chunked, rows_of, terms
+from mpccompile.runtime.kernels.digits import Split, broadcast, chunked, rows_of, terms
 
 BITS = 22
 _EXACT_BITS = 53
@@ -46,7 +46,8 @@ def split(x: torch.Tensor, how: Split, bits: int, *, reverse: bool) -> torch.Ten
     Returns:
         float64 [..., R, chunks, count, width], contiguous; no digit is larger than 2^21.
     """
-    rest = functional.pad(x, (0, how.chunks * how.width - x.shape[-1])).unflatten(-1, (how.chunks, how.width))
+    padded = functional.pad(x, (0, how.chunks * how.width - x.shape[-1])).contiguous()
+    rest = padded.view(*x.shape[:-1], how.chunks, how.width)
     rest = (rest << (_WORD_BITS - bits)) >> (_WORD_BITS - bits)
     digits = torch.empty((*rest.shape[:-1], how.count, how.width), dtype=torch.float64, device=x.device)
     for place in range(how.count):
@@ -69,7 +70,7 @@ def multiply(left: torch.Tensor, right: torch.Tensor, ring_bits: int) -> torch.T
         int64 [..., M, N].
     """
     plan = terms(left.shape[-2], right.shape[-2], digit_count(ring_bits), left.shape[-1])
-    batch = torch.broadcast_shapes(left.shape[:-4], right.shape[:-4])
+    batch = broadcast(left.shape[:-4], right.shape[:-4])
     result = torch.zeros((*batch, left.shape[-4], right.shape[-4]), dtype=torch.int64, device=left.device)
     for chunk in range(left.shape[-3]):
         rows, columns = rows_of(left, chunk), rows_of(right, chunk)

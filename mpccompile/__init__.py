@@ -1,0 +1,72 @@
+"""Compile PyTorch Transformers into programs that two parties run on secret shares.
+
+    private = mpccompile.compile(model)
+    logits = private(**tokenizer("text", return_tensors="pt")).logits
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mpccompile.errors import MpcCompileError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from mpccompile.compiler import Pass
+    from mpccompile.options import Options
+    from mpccompile.private import PrivateModel
+
+__version__ = "0.1.0"
+__all__ = ["MpcCompileError", "Options", "compile", "load"]
+
+
+def compile(  # noqa: A001 - named as torch.compile is
+    model: nn.Module,
+    *,
+    example_inputs: Any = None,
+    options: Options | None = None,
+    passes: Sequence[Pass] | None = None,
+    **option_fields: Any,
+) -> PrivateModel:
+    """Return a private version of ``model``: call it as the model is called.
+
+    Args:
+        model: A PyTorch module, such as a Hugging Face Transformer; it is not changed.
+        example_inputs: A dict of tensors, or a list of dicts of which the first is captured and all calibrate the
+            ranges of private values. Without it the first call captures and calibrates on its own inputs.
+        options: What to compile for; fields can be given as keywords instead.
+        passes: More passes, such as lossy approximations, after the exact ones.
+        option_fields: Fields of :class:`Options`.
+
+    Raises:
+        OptionError: If an option means nothing.
+        CaptureFailed: If the model cannot be captured.
+        UnsupportedOp: If it computes something on secrets that has no private implementation.
+    """
+    from mpccompile import private
+
+    return private.make(model, example_inputs, private.options_with(options, option_fields), passes)
+
+
+def load(folder: str | Path) -> PrivateModel:
+    """Return the private model saved in ``folder``.
+
+    Raises:
+        PackageError: If the folder is not a package, or a file in it is missing, damaged or edited.
+    """
+    from mpccompile.codegen.package import read
+    from mpccompile.private import PrivateModel
+
+    return PrivateModel.from_package(read(Path(folder)))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Options":
+        from mpccompile.options import Options
+
+        return Options
+    raise AttributeError(f"module 'mpccompile' has no attribute {name!r}")

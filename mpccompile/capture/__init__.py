@@ -1,0 +1,1 @@
+"""Turn a user's model into a :class:`mpccompile.ir.program.Program`."""

@@ -1,0 +1,1 @@
+"""From a lowered graph to Python source and a package folder."""

@@ -1,0 +1,250 @@
+"""The folder a compilation leaves: readable code, weights, plan and a manifest that vouches for each file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mpccompile.codegen.emit import Emitted, Statement, emit
+from mpccompile.codegen.ranges import Site
+from mpccompile.errors import PackageError
+from mpccompile.ir import ops
+from mpccompile.ir.program import InputSpec, OutputSpec, PassRecord, Program, Secrecy
+from mpccompile.ir.rewrite import weight_data
+from mpccompile.options import Options
+from mpccompile.runtime.plan import Plan, Traffic
+from mpccompile.runtime.program import ProgramDescription, load_class, make_plan
+
+FORMAT = 1
+FILES = ("model.py", "weights.safetensors", "constants.safetensors", "plan.json")
+FINE_BITS = 20
+"""Fractional bits of tables and other weights that are only looked up or added: it costs nothing there, and embeddings
+drawn with deviation 0.02 keep 14 significant bits into the first norm."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package folder, read and checked.
+
+    Attributes:
+        folder: Where it is.
+        inputs: Inputs in order.
+        output: How flat outputs become the model's own.
+        statements: What each line of ``model.py`` is.
+        traffic: Static online cost by line.
+        offline_bytes: What the dealer sends for one call.
+        options: What it was compiled for.
+        history: The passes.
+        name: The model's class name.
+    """
+
+    folder: Path
+    inputs: tuple[InputSpec, ...]
+    output: OutputSpec
+    statements: tuple[Statement, ...]
+    traffic: tuple[Traffic, ...]
+    offline_bytes: int
+    options: Options
+    history: tuple[PassRecord, ...]
+    name: str
+
+
+def write(program: Program, sites: Mapping[str, Site], options: Options, folder: Path) -> Package:
+    """Write a lowered, calibrated program to ``folder`` and return the package.
+
+    Raises:
+        PackageError: If the folder cannot be written.
+    """
+    secret, public = _weights(program)
+    emitted = emit(program, sites)
+    description = _description(program, emitted, secret, public, options)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.py").write_text(emitted.source, encoding="utf-8")
+        described = ProgramDescription.from_json(description)
+        plan = make_plan(load_class(folder / "model.py", emitted.class_name), described, public)
+        priced = emit(program, sites, {row.line: row for row in plan.traffic})
+        (folder / "model.py").write_text(priced.source, encoding="utf-8")
+        save_file(secret, folder / "weights.safetensors")
+        save_file(public, folder / "constants.safetensors")
+        _write_json(folder / "plan.json", _plan_json(plan))
+        manifest = _manifest(program, description, priced, plan, options)
+        manifest["sha256"] = {name: _digest(folder / name) for name in FILES}
+        _write_json(folder / "manifest.json", manifest)
+    except OSError as error:
+        raise PackageError(f"the package cannot be written ({error.strerror})", where=str(folder)) from error
+    return read(folder)
+
+
+def read(folder: Path) -> Package:
+    """Read a package and check every file against the manifest.
+
+    Raises:
+        PackageError: If something is missing, damaged, edited, or of another format.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PackageError("this is not a compiled package: it has no manifest.json", where=str(folder)) from error
+    except (OSError, ValueError) as error:
+        raise PackageError("manifest.json cannot be read", where=str(folder), hint="Compile again.") from error
+    if manifest.get("format") != FORMAT:
+        raise PackageError(
+            f"package format {manifest.get('format')!r}, this version reads {FORMAT}", where=str(folder), hint="Compile again."
+        )
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise PackageError(f"{name} is missing", where=str(folder), hint="Compile again.")
+        if _digest(folder / name) != manifest["sha256"].get(name):
+            raise PackageError(
+                f"{name} is not the file that was compiled: its SHA-256 differs from the manifest's",
+                where=str(folder),
+                hint="Restore it or compile again.",
+            )
+    return _package(folder, manifest)
+
+
+def copy(package: Package, folder: Path) -> None:
+    """Copy a package to another folder.
+
+    Raises:
+        PackageError: If that cannot be done.
+    """
+    try:
+        shutil.copytree(package.folder, folder, dirs_exist_ok=True)
+    except (OSError, shutil.Error) as error:
+        raise PackageError("the package cannot be saved", where=str(folder), hint=str(error)) from error
+
+
+def reference_weights(package: Package) -> dict[str, Tensor]:
+    """Return every tensor of the package, secret and public, in plaintext.
+
+    Raises:
+        PackageError: If a file is damaged.
+    """
+    try:
+        return {**load_file(package.folder / "weights.safetensors"), **load_file(package.folder / "constants.safetensors")}
+    except SafetensorError as error:
+        raise PackageError("the weights are damaged", where=str(package.folder)) from error
+
+
+def _weights(program: Program) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    secret: dict[str, Tensor] = {}
+    public: dict[str, Tensor] = {}
+    for node in program.graph.nodes:
+        if node.op == "get_attr":
+            name = str(node.target)
+            data = weight_data(program.module, node).contiguous().clone()
+            (secret if name in program.secret_attributes else public)[name] = data
+    return secret, public
+
+
+def _description(
+    program: Program, emitted: Emitted, secret: Mapping[str, Tensor], public: Mapping[str, Tensor], options: Options
+) -> dict[str, Any]:
+    fine = _fine_weights(program)
+    weights = [
+        {
+            "name": name,
+            "shape": list(data.shape),
+            "dtype": _name(data.dtype),
+            "frac_bits": (FINE_BITS if name in fine else options.frac_bits) if name in secret else None,
+        }
+        for name, data in sorted({**secret, **public}.items())
+    ]
+    inputs = [
+        {"name": spec.name, "shape": list(spec.shape), "dtype": _name(spec.dtype), "kind": _kind(spec)}
+        for spec in program.inputs
+    ]
+    return {"class_name": emitted.class_name, "inputs": inputs, "weights": weights, "frac_bits": options.frac_bits}
+
+
+def _fine_weights(program: Program) -> set[str]:
+    """Return the weights that are only looked up or added, directly or rearranged."""
+    additive = (ops.embedding, ops.add, ops.sub)
+    fine, coarse = set(), set()
+    for node in program.graph.nodes:
+        if node.op == "get_attr":
+            (fine if all(user.target in additive for user in node.users) else coarse).add(str(node.target))
+    return fine - coarse
+
+
+def _kind(spec: InputSpec) -> str:
+    if spec.secrecy is Secrecy.PUBLIC:
+        return "public"
+    return "shared" if spec.dtype.is_floating_point else "client"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _plan_json(plan: Plan) -> dict[str, Any]:
+    return {"offline_bytes": plan.offline_bytes, "steps": [step.to_json() for step in plan.steps]}
+
+
+def _manifest(
+    program: Program, description: Mapping[str, Any], emitted: Emitted, plan: Plan, options: Options
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "versions": {name: version(name) for name in ("mpccompile", "torch", "crypten")},
+        "name": program.name,
+        "options": asdict(options),
+        "program": description,
+        "inputs": [_input_json(spec) for spec in program.inputs],
+        "output": asdict(program.output),
+        "statements": [asdict(statement) for statement in emitted.statements],
+        "traffic": [[row.line, *row.bytes_sent, row.rounds] for row in plan.traffic],
+        "offline_bytes": plan.offline_bytes,
+        "passes": [{**asdict(record), "seconds": 0.0} for record in program.history],
+    }
+
+
+def _input_json(spec: InputSpec) -> dict[str, Any]:
+    return {"name": spec.name, "shape": list(spec.shape), "dtype": _name(spec.dtype), "secrecy": spec.secrecy.value}
+
+
+def _package(folder: Path, manifest: Mapping[str, Any]) -> Package:
+    try:
+        inputs = tuple(
+            InputSpec(row["name"], tuple(row["shape"]), getattr(torch, row["dtype"]), Secrecy(row["secrecy"]))
+            for row in manifest["inputs"]
+        )
+        output = manifest["output"]
+        statements = tuple(Statement(**{**row, "shape": tuple(row["shape"])}) for row in manifest["statements"])
+        traffic = tuple(Traffic(line, (one, two), rounds) for line, one, two, rounds in manifest["traffic"])
+        history = tuple(PassRecord(**{**row, "skipped": tuple(row["skipped"])}) for row in manifest["passes"])
+        return Package(
+            folder,
+            inputs,
+            OutputSpec(output["kind"], tuple(output["keys"]), output["class_path"]),
+            statements,
+            traffic,
+            manifest["offline_bytes"],
+            Options.merged(None, manifest["options"]),
+            history,
+            manifest["name"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PackageError(f"manifest.json is damaged ({error})", where=str(folder), hint="Compile again.") from error
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

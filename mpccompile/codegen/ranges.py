@@ -1,0 +1,172 @@
+"""Calibrate: run the lowered graph in plaintext and note the range every one-variable function has to cover."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from mpccompile.ir import ops
+from mpccompile.ir.program import Program
+from mpccompile.options import Options
+from mpccompile.runtime.softmax import EXPONENT_SPAN, SoftmaxRange, centre_weights
+
+SMALLEST_RANGE = 0.5
+"""Half-width below which a range is not narrowed: constant inputs would give none at all."""
+CURVES = (ops.gelu, ops.silu, ops.tanh, ops.sigmoid, ops.exp)
+
+
+@dataclass(frozen=True)
+class Site:
+    """The calibrated keyword arguments of one call, as they stand in the generated code."""
+
+    keywords: dict[str, Any]
+
+
+def calibrate(program: Program, batches: Iterable[Sequence[Tensor]], options: Options) -> dict[str, Site]:
+    """Return the calibrated arguments of every call that needs some, by node name.
+
+    Args:
+        program: A lowered program.
+        batches: Inputs to run, one tensor per program input each; all of the captured shapes.
+        options: Whose ``range_margin`` widens what was seen and whose ``tolerance`` is shared out.
+    """
+    watcher = _Watcher(program.module)
+    with torch.no_grad():
+        for batch in batches:
+            watcher.run(*batch)
+    sites = [node for node in program.graph.nodes if node.target in _RANGES]
+    # Errors of sites on one path add up, each carried on with a gain near one by residuals and norms.
+    tolerance = options.tolerance / max(1, len(sites))
+    return {node.name: Site(_RANGES[node.target](watcher.seen[node.name], options.range_margin, tolerance)) for node in sites}
+
+
+class _Watcher(fx.Interpreter):
+    """Runs a graph and keeps, for each site, the inputs it saw."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        super().__init__(module)
+        self.seen: dict[str, list[Any]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.target in _RANGES:
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+            self.seen.setdefault(n.name, []).append(_NOTES[n.target](*args, **kwargs))
+        return super().run_node(n)
+
+
+def _extent(x: Tensor) -> tuple[float, float]:
+    return float(x.min()), float(x.max())
+
+
+def _hull(pairs: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    lows, highs = zip(*pairs, strict=True)
+    return min(lows), max(highs)
+
+
+def _widened(low: float, high: float, margin: float) -> tuple[float, float]:
+    middle, half = (low + high) / 2, max((high - low) / 2, SMALLEST_RANGE)
+    return _rounded(middle - margin * half), _rounded(middle + margin * half)
+
+
+def _rounded(x: float, digits: int = 3) -> float:
+    """Round to a few digits: the value stands in public code, and need not tell more of the data than that."""
+    return float(f"{x:.{digits}g}")
+
+
+def _curve(notes: list[tuple[float, float]], margin: float, tolerance: float) -> dict[str, Any]:
+    return {"scope": _widened(*_hull(notes), margin), "tolerance": _rounded(tolerance)}
+
+
+def _positive(notes: list[tuple[float, float]], margin: float, _tolerance: float) -> dict[str, Any]:
+    low, high = _hull(notes)
+    return {"scope": (_rounded(low / margin), _rounded(high * margin))}
+
+
+def _variance(notes: list[tuple[float, float]], margin: float, _tolerance: float) -> dict[str, Any]:
+    low, high = _hull(notes)
+    return {"variance": (_rounded(low / margin**2), _rounded(high * margin**2))}
+
+
+def _layer_norm_note(x: Tensor, _w: object = None, _b: object = None, eps: float = 1e-5) -> tuple[float, float]:
+    return _extent(x.var(-1, unbiased=False) + eps)
+
+
+def _rms_norm_note(x: Tensor, _w: object = None, eps: float = 1e-6) -> tuple[float, float]:
+    return _extent(x.square().mean(-1) + eps)
+
+
+def _softmax_note(x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    return x, mask
+
+
+def _softmax(notes: list[tuple[Tensor, Tensor | None]], margin: float, tolerance: float) -> dict[str, Any]:
+    flat = [(x, None if mask is None else mask.bool().expand(x.shape)) for x, mask in notes]
+    constant = _extent_of_kept(flat, lambda x, keep: x)
+    centred = _extent_of_kept(flat, _centred)
+    low, high = _widened(*constant, margin)
+    if high - low <= EXPONENT_SPAN:
+        shift, middle = False, (low + high) / 2
+    else:
+        shift, middle = True, 0.0
+        low, high = _widened(*centred, margin)
+    halvings = max(0, math.ceil(math.log2((high - low) / EXPONENT_SPAN)))
+    shifted = [((_centred(x, keep) if shift else x - middle), keep) for x, keep in flat]
+    totals = _totals(shifted, halvings, margin)
+    scope = SoftmaxRange(_rounded(low - middle), _rounded(high - middle), totals, shift, _rounded(middle), halvings)
+    return {"scope": scope, "tolerance": _rounded(tolerance)}
+
+
+def _centred(x: Tensor, keep: Tensor | None) -> Tensor:
+    weights = centre_weights(keep, x.shape[-1]).to(x.dtype)
+    return x - (x * weights).sum(-1, keepdim=True) / weights.sum(-1, keepdim=True).clamp(min=1)
+
+
+def _extent_of_kept(
+    flat: list[tuple[Tensor, Tensor | None]], shifted: Callable[[Tensor, Tensor | None], Tensor]
+) -> tuple[float, float]:
+    kept = [shifted(x, keep) if keep is None else shifted(x, keep)[keep] for x, keep in flat]
+    return _hull(_extent(values) for values in kept if values.numel())
+
+
+def _totals(
+    shifted: list[tuple[Tensor, Tensor | None]], halvings: int, margin: float
+) -> tuple[tuple[float, float], ...]:
+    """Return, per level, the range of a row's mean exponential, then of its sums of squared probabilities."""
+    extents: list[list[tuple[float, float]]] = [[] for _ in range(halvings + 1)]
+    for x, keep in shifted:
+        kept = torch.ones_like(x, dtype=torch.bool) if keep is None else keep
+        rows = kept.any(-1)
+        weights = torch.where(kept, torch.exp(x * 2.0**-halvings), torch.zeros_like(x))
+        count = kept.sum(-1).clamp(min=1)
+        extents[0].append(_extent((weights.sum(-1) / count)[rows]))
+        for level in range(1, halvings + 1):
+            probabilities = weights / weights.sum(-1, keepdim=True).clamp(min=1e-30)
+            weights = probabilities.square()
+            extents[level].append(_extent(weights.sum(-1)[rows]))
+    first, *others = [_hull(level) for level in extents]
+    widened = [(_rounded(first[0] / margin), _rounded(first[1] * margin))]
+    widened += [(_rounded(low / margin), _rounded(min(high * margin, 1.1))) for low, high in others]
+    return tuple(widened)
+
+
+_RANGES: dict[Any, Callable[[Any, float, float], dict[str, Any]]] = {
+    **dict.fromkeys(CURVES, _curve),
+    ops.reciprocal: _positive,
+    ops.rsqrt: _positive,
+    ops.layer_norm: _variance,
+    ops.rms_norm: _variance,
+    ops.softmax: _softmax,
+}
+_NOTES: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys(CURVES, lambda x, *_, **__: _extent(x)),
+    ops.reciprocal: lambda x: _extent(x),
+    ops.rsqrt: lambda x: _extent(x),
+    ops.layer_norm: _layer_norm_note,
+    ops.rms_norm: _rms_norm_note,
+    ops.softmax: _softmax_note,
+}

@@ -1,0 +1,65 @@
+"""The whole compiler on one page: capture, lower, passes in order, calibrate, emit, package."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from mpccompile.capture.from_torch import capture
+from mpccompile.codegen import package
+from mpccompile.codegen.package import Package
+from mpccompile.codegen.ranges import calibrate
+from mpccompile.ir.program import PassRecord, Program
+from mpccompile.lowering.lower import lower
+from mpccompile.options import Options
+from mpccompile.passes.driver import run_passes
+from mpccompile.passes.recognise_gelu import recognise_gelu
+from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
+
+logger = logging.getLogger(__name__)
+
+Pass = Callable[[Program], Program]
+Observer = Callable[[Program, PassRecord], None]
+
+EXACT_PASSES: tuple[Pass, ...] = (
+    recognise_gelu,
+    recognise_rms_norm,
+)
+"""Always on, in this order; each is held to 1e-5 of the captured model."""
+
+
+def build(
+    model: nn.Module,
+    example_inputs: Mapping[str, Tensor] | Sequence[Tensor],
+    folder: Path,
+    *,
+    options: Options,
+    passes: Sequence[Pass] = EXACT_PASSES,
+    calibration: Iterable[Mapping[str, Tensor]] = (),
+    observer: Observer | None = None,
+) -> Package:
+    """Compile ``model`` for inputs shaped like ``example_inputs`` and write the package to ``folder``.
+
+    Args:
+        model: The module; it is left as it was.
+        example_inputs: Inputs to capture and calibrate with.
+        folder: Where the package goes.
+        options: What to compile for.
+        passes: Passes over the lowered graph, in order.
+        calibration: More inputs of the same shapes to calibrate ranges with.
+        observer: Called after each pass.
+    """
+    program = capture(model, example_inputs, options)
+    program = lower(program)
+    program = run_passes(program, passes, observer=observer)
+    batches = [program.example_inputs, *(_in_order(program, batch) for batch in calibration)]
+    sites = calibrate(program, batches, options)
+    logger.info("compiled %s: %d operations", program.name, len(program.graph.nodes))
+    return package.write(program, sites, options, folder)
+
+
+def _in_order(program: Program, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    return tuple(batch[spec.name] for spec in program.inputs)

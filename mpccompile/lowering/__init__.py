@@ -1,0 +1,1 @@
+"""Rewrite ATen calls on secret values as calls of ``ir.ops``: one file per family of operations."""

@@ -1,0 +1,51 @@
+"""Sums and means."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import fx
+
+from mpccompile.ir import ops
+from mpccompile.lowering.elementwise import product
+from mpccompile.lowering.registry import Refused, Site, lowers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+aten = torch.ops.aten
+
+
+def _dims(site: Site, x: fx.Node, dims: Sequence[int] | None) -> tuple[int, ...]:
+    rank = len(site.shape(x))
+    return tuple(sorted(dim % rank for dim in dims)) if dims else tuple(range(rank))
+
+
+@lowers(aten.mean.default, aten.mean.dim)
+def lower_mean(
+    site: Site, x: fx.Node, dims: Sequence[int] | None = None, keepdim: bool = False, **_: object
+) -> fx.Node:
+    """Mean over some dims, or all of them."""
+    return site.call(ops.mean, x, _dims(site, x, dims), *((True,) if keepdim else ()))
+
+
+@lowers(aten.sum.default, aten.sum.dim_IntList)
+def lower_sum(site: Site, x: fx.Node, dims: Sequence[int] | None = None, keepdim: bool = False, **_: object) -> fx.Node:
+    """Sum over some dims, or all of them."""
+    return site.call(ops.sum, x, _dims(site, x, dims), *((True,) if keepdim else ()))
+
+
+@lowers(aten.var.correction)
+def lower_var(
+    site: Site, x: fx.Node, dims: Sequence[int] | None = None, *, correction: float | None = 1, keepdim: bool = False
+) -> fx.Node:
+    """Mean of the squared distance from the mean, times ``n / (n - correction)``."""
+    over = _dims(site, x, dims)
+    count = math.prod(site.shape(x)[dim] for dim in over)
+    free = count - (1 if correction is None else correction)
+    if free <= 0:
+        raise Refused("the variance of one value is not a number")
+    far = site.call(ops.square, site.call(ops.sub, x, site.call(ops.mean, x, over, True)))
+    return product(site, site.call(ops.mean, far, over, *((True,) if keepdim else ())), count / free)

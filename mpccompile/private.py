@@ -1,0 +1,280 @@
+"""What a user holds: a model that runs on secret shares when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mpccompile import compiler
+from mpccompile.codegen import package as packages
+from mpccompile.codegen.package import Package
+from mpccompile.errors import InputError, MpcCompileError
+from mpccompile.ir.program import OutputSpec, Secrecy
+from mpccompile.options import Options
+from mpccompile.report.profile import Profile
+from mpccompile.runtime.session import CallReport, Session
+
+logger = logging.getLogger(__name__)
+
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class PrivateModel:
+    """A compiled model; calling it runs two parties and a dealer on this machine.
+
+    Programs are made per input shape, on the first call that brings it, and kept. The processes start with the first
+    call and stay until :meth:`close`, the end of a ``with`` block, or the end of the program.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | None,
+        options: Options,
+        passes: Sequence[compiler.Pass],
+        calibration: Iterable[Mapping[str, Tensor]] = (),
+    ) -> None:
+        self._model = model
+        self._options = options
+        self._passes = passes
+        self._calibration = tuple(calibration)
+        self._packages: dict[Shapes, Package] = {}
+        self._session: Session | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._last: tuple[Package, CallReport] | None = None
+
+    @classmethod
+    def from_package(cls, package: Package) -> PrivateModel:
+        """Wrap a package read from disk."""
+        private = cls(None, package.options, ())
+        private._packages[_shapes_of(package)] = package
+        return private
+
+    def __call__(self, *args: Tensor, **kwargs: Any) -> Any:
+        """Run privately and return what the model would return.
+
+        Raises:
+            InputError: If an input is missing, unknown or of the wrong shape or dtype.
+            PartyLost: If a party or the dealer ends.
+            RangeExceeded: If a private value leaves its calibrated range.
+        """
+        package, inputs = self._package_for(self._named(args, kwargs))
+        outputs = self._run(package, inputs)
+        return _rebuild(package.output, outputs)
+
+    def compile_for(self, inputs: Mapping[str, Any] | Sequence[Any]) -> Package:
+        """Compile for inputs of these shapes now, calibrating on them, and return the package."""
+        named = dict(inputs) if isinstance(inputs, Mapping) else self._named(tuple(inputs), {})
+        return self._package_for(named)[0]
+
+    def prepare(self, calls: int = 1) -> None:
+        """Do the offline phase of the next calls now, for the shape used last."""
+        package = self._current()
+        self._loaded(package).prepare(_program_name(package), calls)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the package of the shape used last to ``folder``."""
+        packages.copy(self._current(), Path(folder))
+
+    def last_profile(self) -> Profile:
+        """Return the profile of the last call.
+
+        Raises:
+            MpcCompileError: If there was none.
+        """
+        if self._last is None:
+            raise MpcCompileError("nothing has run yet", hint="Call the private model first.")
+        return Profile.of(*self._last)
+
+    def profile(self, *args: Tensor, **kwargs: Any) -> Profile:
+        """Run once and return where bytes, rounds and seconds went."""
+        self(*args, **kwargs)
+        return self.last_profile()
+
+    def report(self) -> str:
+        """Return the profile of the last call as text."""
+        return self.last_profile().text()
+
+    def close(self) -> None:
+        """Stop the parties and the dealer, and drop packages that were not saved."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def __enter__(self) -> PrivateModel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def packages(self) -> tuple[Package, ...]:
+        """The packages made so far, one per input shape."""
+        return tuple(self._packages.values())
+
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        given = {name: value for name, value in kwargs.items() if value is not None}
+        if not args:
+            return given
+        names = self._argument_names()
+        if len(args) > len(names):
+            raise InputError(f"{len(args)} inputs are given, the model takes {', '.join(names)}")
+        named = dict(zip(names, args, strict=False))
+        twice = sorted(set(named) & set(given))
+        if twice:
+            raise InputError(f"input {', '.join(twice)} is given twice")
+        return {**named, **given}
+
+    def _argument_names(self) -> list[str]:
+        if self._model is None:
+            return [spec.name for spec in self._current().inputs]
+        import inspect
+
+        return [name for name in inspect.signature(self._model.forward).parameters if name != "self"]
+
+    def _package_for(self, given: Mapping[str, Any]) -> tuple[Package, dict[str, Tensor]]:
+        tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+        others = sorted(set(given) - set(tensors))
+        if self._model is None and others:
+            raise InputError(f"input {', '.join(others)} is not a tensor")
+        shapes = tuple(sorted((name, tuple(value.shape)) for name, value in tensors.items()))
+        if shapes not in self._packages:
+            self._packages[shapes] = self._compile(given, shapes)
+        package = self._packages[shapes]
+        return package, _checked(package, tensors)
+
+    def _compile(self, given: Mapping[str, Any], shapes: Shapes) -> Package:
+        if self._model is None:
+            raise _shape_error(self._current(), shapes)
+        if self._packages:
+            logger.info("new input shapes %s: capturing again", dict(shapes))
+        if self._scratch is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="mpccompile-")
+        folder = Path(self._scratch.name) / f"program{len(self._packages)}"
+        same = [batch for batch in self._calibration if _shape_key(batch) == shapes]
+        return compiler.build(
+            self._model, given, folder, options=self._options, passes=self._passes, calibration=same
+        )
+
+    def _run(self, package: Package, inputs: dict[str, Tensor]) -> list[Tensor]:
+        session = self._loaded(package)
+        public = frozenset(spec.name for spec in package.inputs if spec.secrecy is Secrecy.PUBLIC)
+        try:
+            outputs, report = session.run(_program_name(package), inputs, public)
+        except MpcCompileError as error:
+            raise _located(package, error) from None
+        self._last = (package, report)
+        return outputs
+
+    def _loaded(self, package: Package) -> Session:
+        if self._session is None:
+            self._session = Session(self._options.device)
+        if not self._session.is_loaded(_program_name(package)):
+            self._session.load(_program_name(package), package.folder)
+        return self._session
+
+    def _current(self) -> Package:
+        if self._last is not None:
+            return self._last[0]
+        if not self._packages:
+            raise MpcCompileError(
+                "nothing has been compiled yet", hint="Give example_inputs to compile, or call the private model first."
+            )
+        return next(reversed(self._packages.values()))
+
+
+def _program_name(package: Package) -> str:
+    return str(package.folder.resolve())
+
+
+def _shapes_of(package: Package) -> Shapes:
+    return tuple(sorted((spec.name, spec.shape) for spec in package.inputs))
+
+
+def _shape_key(batch: Mapping[str, Tensor]) -> Shapes:
+    return tuple(sorted((name, tuple(value.shape)) for name, value in batch.items()))
+
+
+def _checked(package: Package, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Check dtypes and return the inputs in order."""
+    for spec in package.inputs:
+        value = tensors[spec.name]
+        if value.is_floating_point() != spec.dtype.is_floating_point:
+            raise InputError(
+                f"input {spec.name} has dtype {value.dtype}, the program was compiled for {spec.dtype}",
+                where=f"input {spec.name}",
+                hint=f"Convert it with .to({spec.dtype}).",
+            )
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise InputError("the input holds NaN or infinity", where=f"input {spec.name}")
+    return {spec.name: tensors[spec.name].to(spec.dtype) for spec in package.inputs}
+
+
+def _shape_error(package: Package, shapes: Shapes) -> InputError:
+    wanted = dict(_shapes_of(package))
+    given = dict(shapes)
+    missing, unknown = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
+    if missing:
+        return InputError(f"input {', '.join(missing)} is missing", hint=f"The inputs are {', '.join(wanted)}.")
+    if unknown:
+        return InputError(f"there is no input {', '.join(unknown)}", hint=f"The inputs are {', '.join(wanted)}.")
+    wrong = next(name for name in wanted if wanted[name] != given[name])
+    return InputError(
+        f"input {wrong} has shape {list(given[wrong])}, the program was compiled for {list(wanted[wrong])}",
+        where=f"input {wrong}",
+        hint="Pad it, or compile the model for this shape.",
+    )
+
+
+def _rebuild(output: OutputSpec, tensors: Sequence[Tensor]) -> Any:
+    """Return flat outputs in the model's own output type."""
+    if output.kind == "tensor":
+        return tensors[0]
+    if output.kind == "tuple":
+        return tuple(tensors)
+    values = dict(zip(output.keys, tensors, strict=True))
+    if output.kind == "model_output":
+        module, _, name = output.class_path.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)(**values)
+        except (ImportError, AttributeError):
+            logger.info("%s is not installed here, so the outputs come as a dict", output.class_path)
+    return values
+
+
+def _located(package: Package, error: MpcCompileError) -> MpcCompileError:
+    """Say where in the user's model a line of the generated program came from."""
+    lines = {f"model.py:{row.line}": f"{row.op} in {row.module_path} ({row.source})" for row in package.statements}
+    places = [lines.get(place, place) for place in error.where.split(", ")] if error.where else []
+    return type(error)(error.what, where="; ".join(places), hint=error.hint)
+
+
+def make(
+    model: nn.Module,
+    example_inputs: Any,
+    options: Options,
+    passes: Sequence[compiler.Pass] | None,
+) -> PrivateModel:
+    """Build a private model; see :func:`mpccompile.compile`."""
+    examples = example_inputs if isinstance(example_inputs, list) else [example_inputs] if example_inputs else []
+    chosen = compiler.EXACT_PASSES if passes is None else (*compiler.EXACT_PASSES, *passes)
+    calibration = [batch for batch in examples[1:] if isinstance(batch, Mapping)]
+    private = PrivateModel(model, options, chosen, calibration)
+    if examples:
+        private.compile_for(examples[0])
+    return private
+
+
+def options_with(options: Options | None, overrides: dict[str, Any]) -> Options:
+    """Merge keyword options into an options object."""
+    return Options.merged(options, overrides) if overrides or options is None else replace(options)

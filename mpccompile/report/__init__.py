@@ -1,0 +1,1 @@
+"""Profiles and pictures of what a program costs."""

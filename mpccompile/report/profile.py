@@ -1,0 +1,150 @@
+"""Where the bytes, rounds and seconds of one call went."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from mpccompile.codegen.package import Package
+from mpccompile.runtime.session import CallReport
+
+OUTPUT_OP = "output"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cost of one statement, or of a group of them.
+
+    Attributes:
+        op: Operation.
+        module_path: Module of the user's model.
+        calls: Statements in the group.
+        bytes_sent: What the party that sends more sends.
+        rounds: Rounds.
+        seconds: Wall time at rank 0, waiting for rank 1 included.
+    """
+
+    op: str
+    module_path: str
+    calls: int
+    bytes_sent: int
+    rounds: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The measured cost of one call.
+
+    Attributes:
+        rows: One per operation of the program, and one for the outputs and the range test.
+        online_seconds: From the first input share to the last output share.
+        offline_seconds: Making the call's correlated randomness.
+        bytes_sent: Online bytes sent by (rank 0, rank 1).
+        offline_bytes: Bytes the dealer sends to rank 1.
+        rounds: Online rounds.
+        static_agrees: Whether the compiler's prediction of bytes and rounds was exact.
+    """
+
+    rows: tuple[Row, ...]
+    online_seconds: float
+    offline_seconds: float
+    bytes_sent: tuple[int, int]
+    offline_bytes: int
+    rounds: int
+    static_agrees: bool
+
+    @classmethod
+    def of(cls, package: Package, report: CallReport) -> Profile:
+        """Join what the parties measured with what the compiler knows of each line."""
+        measured = {line: (one, two, rounds) for line, one, two, rounds in report.traffic}
+        seconds = dict(report.line_seconds)
+        rows = []
+        for statement in package.statements:
+            one, two, rounds = measured.get(statement.line, (0, 0, 0))
+            spent = seconds.get(statement.line, 0.0)
+            rows.append(Row(statement.op, statement.module_path, 1, max(one, two), rounds, spent))
+        one, two, rounds = measured.get(0, (0, 0, 0))
+        rest = max(0.0, report.online_seconds - sum(seconds.values()))
+        rows.append(Row(OUTPUT_OP, "", 1, max(one, two), rounds, rest))
+        static = {row.line: (*row.bytes_sent, row.rounds) for row in package.traffic}
+        return cls(
+            tuple(rows),
+            report.online_seconds,
+            report.offline_seconds,
+            (sum(row[1] for row in report.traffic), sum(row[2] for row in report.traffic)),
+            package.offline_bytes,
+            sum(row[3] for row in report.traffic),
+            {line: cost for line, cost in measured.items() if any(cost)}
+            == {line: cost for line, cost in static.items() if any(cost)},
+        )
+
+    def by_op(self) -> tuple[Row, ...]:
+        """Return the cost per kind of operation, most bytes first."""
+        return self._grouped(lambda row: (row.op, ""))
+
+    def by_module(self) -> tuple[Row, ...]:
+        """Return the cost per module of the user's model, in program order."""
+        return tuple(_sum(rows, "", path) for path, rows in _groups(self.rows, lambda row: row.module_path).items())
+
+    def _grouped(self, key: Callable[[Row], tuple[str, str]]) -> tuple[Row, ...]:
+        groups = _groups(self.rows, key)
+        rows = [_sum(members, op, path) for (op, path), members in groups.items()]
+        return tuple(sorted(rows, key=lambda row: (-row.bytes_sent, row.op)))
+
+    def table(self) -> Table:
+        """Return the cost per kind of operation as a table."""
+        table = Table(title="Online cost by operation")
+        for name, justify in (("operation", "left"), ("calls", "right"), ("sent", "right")):
+            table.add_column(name, justify=justify)  # type: ignore[arg-type]
+        for name in ("rounds", "seconds"):
+            table.add_column(name, justify="right")
+        for row in self.by_op():
+            if row.bytes_sent or row.seconds > VISIBLE_SECONDS:
+                size, spent = f"{row.bytes_sent / 1e6:.3f} MB", f"{row.seconds:.3f}"
+                table.add_row(row.op, str(row.calls), size, str(row.rounds), spent)
+        total = f"{max(self.bytes_sent) / 1e6:.3f} MB"
+        table.add_section()
+        table.add_row("total", str(len(self.rows)), total, str(self.rounds), f"{self.online_seconds:.3f}")
+        table.caption = (
+            f"Each party sends this; offline the dealer sent {self.offline_bytes / 1e6:.1f} MB"
+            f" in {self.offline_seconds:.2f} s. The compiler's prediction"
+            f" {'was exact' if self.static_agrees else 'DIFFERS'}."
+        )
+        return table
+
+    def text(self) -> str:
+        """Return the table as plain text."""
+        buffer = io.StringIO()
+        Console(file=buffer, width=100).print(self.table())
+        return buffer.getvalue()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return asdict(self)
+
+
+VISIBLE_SECONDS = 0.001
+
+
+def _groups(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def _sum(rows: list[Row], op: str, module_path: str) -> Row:
+    return Row(
+        op,
+        module_path,
+        len(rows),
+        sum(row.bytes_sent for row in rows),
+        sum(row.rounds for row in rows),
+        sum(row.seconds for row in rows),
+    )

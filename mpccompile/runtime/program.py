@@ -1,0 +1,129 @@
+"""A generated program as a party or a planner holds it: its code, its weights' shapes and its plan."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mpccompile.errors import PackageError
+from mpccompile.runtime import checks
+from mpccompile.runtime.crypten_bridge import from_crypten, to_crypten
+from mpccompile.runtime.party import Opening, PlanningParty, Protocol, activate, current, drive
+from mpccompile.runtime.plan import Plan
+from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
+
+OUTPUT_LINE = 0
+"""Traffic that belongs to no statement of ``model.py``: the range test's verdict and the outputs themselves."""
+
+
+@dataclass(frozen=True)
+class InputDescription:
+    """One input of a program: ``kind`` is ``"public"``, ``"shared"`` or ``"client"`` (integers rank 1 looks up)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class WeightDescription:
+    """One tensor of the weights file; ``frac_bits`` is None for a public constant."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    frac_bits: int | None
+
+
+@dataclass(frozen=True)
+class ProgramDescription:
+    """What the runtime needs to know of a package besides its code and weights."""
+
+    class_name: str
+    inputs: tuple[InputDescription, ...]
+    weights: tuple[WeightDescription, ...]
+    frac_bits: int
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ProgramDescription:
+        """Rebuild from the manifest's ``program`` entry."""
+        return cls(
+            values["class_name"],
+            tuple(InputDescription(i["name"], tuple(i["shape"]), i["dtype"], i["kind"]) for i in values["inputs"]),
+            tuple(WeightDescription(w["name"], tuple(w["shape"]), w["dtype"], w["frac_bits"]) for w in values["weights"]),
+            values["frac_bits"],
+        )
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """Return the torch dtype of a manifest name such as ``float32``."""
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise PackageError(f"unknown dtype {name!r} in the manifest")
+    return dtype
+
+
+def load_class(source: Path, class_name: str) -> Any:
+    """Import ``model.py`` from a package folder and return its class."""
+    spec = importlib.util.spec_from_file_location(f"mpccompile_generated_{abs(hash(str(source)))}", source)
+    if spec is None or spec.loader is None:
+        raise PackageError(f"{source.name} cannot be imported", where=str(source))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return getattr(module, class_name)
+
+
+def execute(model: Any, inputs: Sequence[Any]) -> Protocol[tuple[Shared, ...]]:
+    """Run a program and test its ranges; outputs stay shared."""
+    result = model(*inputs)
+    current().ledger.line = OUTPUT_LINE
+    outputs = result if isinstance(result, tuple) else (result,)
+    yield from checks.finish()
+    return tuple(from_crypten(output) for output in outputs)
+
+
+def reveal(outputs: Sequence[Shared]) -> Protocol[tuple[Tensor, ...]]:
+    """Send rank 0's shares of the outputs to rank 1, in one round; only rank 1 learns them."""
+    opened = yield tuple(Opening(output.share, 64, to=1) for output in outputs)
+    return opened
+
+
+def make_plan(model_class: Any, description: ProgramDescription, constants: Mapping[str, Tensor]) -> Plan:
+    """Run the generated class on shapes alone and return its plan.
+
+    Args:
+        model_class: The class ``load_class`` returned.
+        description: Its inputs and weights.
+        constants: Public tensors of the weights file.
+    """
+    party = PlanningParty(description.frac_bits)
+    activate(party)
+    try:
+        weights: dict[str, Any] = dict(constants)
+        for weight in description.weights:
+            if weight.frac_bits is not None:
+                shape = torch.empty(weight.shape, dtype=torch.int64, device="meta")
+                weights[weight.name] = StaticWeight(weight.name, shape, weight.frac_bits)
+        inputs = [_shape_only(item, description.frac_bits) for item in description.inputs]
+        outputs = drive(execute(model_class(weights), inputs))
+        party.ledger.line = OUTPUT_LINE
+        drive(reveal(outputs))
+    finally:
+        activate(None)
+    return party.plan()
+
+
+def _shape_only(item: InputDescription, frac_bits: int) -> Any:
+    if item.kind == "public":
+        return torch.empty(item.shape, dtype=dtype_of(item.dtype), device="meta")
+    shape = torch.empty(item.shape, dtype=torch.int64, device="meta")
+    return ClientValue(shape) if item.kind == "client" else to_crypten(Shared(shape, frac_bits))

@@ -1,0 +1,225 @@
+"""Two parties and a dealer on this machine, kept warm between calls and ended with certainty."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Listener, wait
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mpccompile import errors
+from mpccompile.errors import MpcCompileError, PartyLost
+from mpccompile.runtime import messages
+
+ROLES = ("dealer", "0", "1")
+START_SECONDS = 120.0
+POLL_SECONDS = 0.25
+STOP_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class CallReport:
+    """What one call cost, as the parties measured it.
+
+    Attributes:
+        online_seconds: From the first input share to the last output share, the slower party.
+        offline_seconds: Preparing the call's randomness: the slowest of dealer and parties.
+        traffic: Per statement: (line of model.py, bytes rank 0 sent, bytes rank 1 sent, rounds).
+        line_seconds: Per statement: (line, seconds at rank 0).
+    """
+
+    online_seconds: float
+    offline_seconds: float
+    traffic: tuple[tuple[int, int, int, int], ...]
+    line_seconds: tuple[tuple[int, float], ...]
+
+
+class Session:
+    """Starts the three processes, sends them commands and tells when one is gone.
+
+    The workers are started as commands, not forked or re-imported from the caller, so that a plain script without a
+    main guard, a notebook and the REPL all work.
+
+    Args:
+        device: Where the parties compute.
+        threads: Threads of each party and the dealer.
+    """
+
+    def __init__(self, device: str = "cpu", threads: int = 1) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="mpccompile-"))
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._links: dict[str, Connection] = {}
+        self._calls = 0
+        self._prepared: dict[str, list[tuple[int, float]]] = {}
+        self._loaded: set[str] = set()
+        self._finalizer = weakref.finalize(self, _end, self._processes, self._links, self._folder)
+        atexit.register(self._finalizer)
+        try:
+            self._start(device, threads)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, device: str, threads: int) -> None:
+        key = secrets.token_bytes(32)
+        address = str(self._folder / "control")
+        with Listener(address, authkey=key) as listener:
+            for role in ROLES:
+                self._processes[role] = self._spawn(role, address, key, threads)
+                self._links[role] = self._accept(listener, role)
+        for role in ("0", "1"):
+            messages.send(self._links[role], {})
+        rendezvous = f"file://{self._folder / 'rendezvous'}"
+        self._ask({role: ({"command": "start", "device": device, "rendezvous": rendezvous}, {}) for role in ROLES})
+
+    def _spawn(self, role: str, address: str, key: bytes, threads: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "mpccompile.runtime.worker", "--role", role, "--control", address]
+        command += ["--dealer", str(self._folder / "dealer"), "--threads", str(threads)]
+        root = str(Path(__file__).resolve().parents[2])
+        paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(threads)}
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
+        assert process.stdin is not None  # noqa: S101 - stdin=PIPE gives one
+        process.stdin.write(key.hex().encode() + b"\n")
+        process.stdin.close()
+        return process
+
+    def _accept(self, listener: Listener, role: str) -> Connection:
+        # Listener.accept takes no timeout; its socket does, and a worker that died never connects.
+        listener._listener._socket.settimeout(POLL_SECONDS)  # type: ignore[attr-defined]  # noqa: SLF001
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                link = listener.accept()
+            except TimeoutError:
+                if self._processes[role].poll() is not None:
+                    break
+                continue
+            messages.receive(link)
+            return link
+        raise PartyLost(f"{_title(role)} did not start", hint="Its error output is above.")
+
+    def load(self, program: str, folder: Path) -> None:
+        """Load a package into all three processes, under a name of its own."""
+        self._ask({role: ({"command": "load", "program": program, "folder": str(folder)}, {}) for role in ROLES})
+        self._loaded.add(program)
+        self._prepared[program] = []
+
+    def is_loaded(self, program: str) -> bool:
+        """Say whether a program of that name is loaded."""
+        return program in self._loaded
+
+    def prepare(self, program: str, calls: int = 1) -> None:
+        """Do the offline phase of so many calls ahead of time."""
+        for _ in range(calls):
+            self._calls += 1
+            header = {"command": "prepare", "program": program, "call": self._calls}
+            replies = self._ask({role: (header, {}) for role in ROLES})
+            seconds = max(float(reply["seconds"]) for reply, _ in replies.values())
+            self._prepared[program].append((self._calls, seconds))
+
+    def run(self, program: str, inputs: Mapping[str, Tensor], public: frozenset[str]) -> tuple[list[Tensor], CallReport]:
+        """Run one call: rank 1 gets every input, rank 0 the public ones; rank 1 returns the outputs."""
+        if not self._prepared[program]:
+            self.prepare(program)
+        call, offline_seconds = self._prepared[program].pop(0)
+        header = {"command": "run", "program": program, "call": call}
+        shown = {name: tensor for name, tensor in inputs.items() if name in public}
+        replies = self._ask({"0": (header, shown), "1": (header, dict(inputs))})
+        slow = max(float(reply["seconds"]) for reply, _ in replies.values())
+        report, outputs = replies["1"]
+        traffic = tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in report["traffic"])
+        lines = tuple((int(line), float(seconds)) for line, seconds in replies["0"][0]["line_seconds"])
+        ordered = [outputs[str(index)] for index in range(len(outputs))]
+        return ordered, CallReport(slow, offline_seconds, traffic, lines)
+
+    def _ask(self, requests: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Tensor]]]) -> dict[str, Any]:
+        if not self._links:
+            raise PartyLost("the parties have been stopped", hint="Compile or load the model again.")
+        try:
+            return self._ask_all(requests)
+        except (PartyLost, KeyboardInterrupt):
+            self.close()
+            raise
+
+    def _ask_all(self, requests: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Tensor]]]) -> dict[str, Any]:
+        for role, (header, tensors) in requests.items():
+            try:
+                messages.send(self._links[role], header, tensors)
+            except OSError as error:
+                raise PartyLost(f"{_title(role)} is gone") from error
+        replies: dict[str, Any] = {}
+        failures: list[MpcCompileError] = []
+        waiting = {self._links[role]: role for role in requests}
+        while waiting:
+            for link in wait(list(waiting), POLL_SECONDS):
+                role = waiting.pop(link)  # type: ignore[arg-type]
+                reply, tensors = self._reply(role)
+                if reply.pop("ok"):
+                    replies[role] = (reply, tensors)
+                else:
+                    failures.append(_as_error(role, reply))
+            self._check_alive()
+        if failures:
+            raise next((error for error in failures if not isinstance(error, PartyLost)), failures[0])
+        return replies
+
+    def _reply(self, role: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        try:
+            return messages.receive(self._links[role])
+        except (EOFError, OSError) as error:
+            raise PartyLost(f"{_title(role)} ended in the middle of a call") from error
+
+    def _check_alive(self) -> None:
+        for role, process in self._processes.items():
+            code = process.poll()
+            if code is not None:
+                raise PartyLost(f"{_title(role)} ended in the middle of a call (exit code {code})")
+
+    def close(self) -> None:
+        """Stop the three processes and remove what they left; safe to call twice."""
+        self._finalizer()
+
+
+def _end(processes: dict[str, subprocess.Popen[bytes]], links: dict[str, Connection], folder: Path) -> None:
+    for link in links.values():
+        try:
+            messages.send(link, {"command": "stop"})
+            link.close()
+        except OSError:
+            continue
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in processes.values():
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    links.clear()
+    processes.clear()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _as_error(role: str, reply: Mapping[str, Any]) -> MpcCompileError:
+    kind = getattr(errors, str(reply["error"]), MpcCompileError)
+    what = str(reply["what"])
+    if "trace" in reply:
+        what = f"{_title(role)} failed: {what}\n{reply['trace']}"
+    error: MpcCompileError = kind(what, where=str(reply.get("where", "")), hint=str(reply.get("hint", "")))
+    return error
+
+
+def _title(role: str) -> str:
+    return "the dealer" if role == "dealer" else f"party {role}"

@@ -1,0 +1,290 @@
+"""The process of one party or of the dealer, driven by messages from its controller."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mpccompile.errors import MpcCompileError, PartyLost
+from mpccompile.runtime import messages, offline, ring
+from mpccompile.runtime.channel import GlooChannel
+from mpccompile.runtime.crypten_bridge import to_crypten
+from mpccompile.runtime.party import LiveParty, Pool, activate, drive
+from mpccompile.runtime.plan import Plan, Step
+from mpccompile.runtime.prg import Prg
+from mpccompile.runtime.program import ProgramDescription, execute, load_class, reveal
+from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
+
+SEED_BYTES = 32
+EXCHANGE_TIMEOUT_SECONDS = 600.0
+Reply = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read the offline program of a package."""
+    rows = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    return Plan(tuple(Step.from_json(row) for row in rows["steps"]), (), rows["offline_bytes"])
+
+
+def static_shapes(plan: Plan, description: ProgramDescription) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every weight that the plan multiplies."""
+    used = {step.weight for step in plan.steps if step.weight}
+    return {weight.name: weight.shape for weight in description.weights if weight.name in used}
+
+
+class DealerWorker:
+    """Answers the controller of the dealer's process."""
+
+    def __init__(self, address: str, key: bytes) -> None:
+        self._listener = Listener(address, authkey=key)
+        self._seeds = (secrets.token_bytes(SEED_BYTES), secrets.token_bytes(SEED_BYTES))
+        self._links: dict[int, Connection] = {}
+        self._programs: dict[str, tuple[offline.Dealer, Plan]] = {}
+
+    def start(self, device: str, **_: Any) -> Reply:
+        """Wait for both parties and give each its seed, and both the coins' seed."""
+        self._device = torch.device(device)
+        coins = secrets.token_hex(SEED_BYTES)
+        for _party in range(2):
+            link = self._listener.accept()
+            header, _tensors = messages.receive(link)
+            rank = int(header["rank"])
+            self._links[rank] = link
+            messages.send(link, {"seed": self._seeds[rank].hex(), "coins": coins})
+        return {}, {}
+
+    def load(self, program: str, folder: str, **_: Any) -> Reply:
+        """Read a package's plan; the weights file is never opened here."""
+        manifest = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
+        description = ProgramDescription.from_json(manifest["program"])
+        plan = read_plan(Path(folder))
+        seeds = tuple(Prg(seed).spawn(f"program {program}").bytes(SEED_BYTES) for seed in self._seeds)
+        dealer = offline.Dealer((seeds[0], seeds[1]), static_shapes(plan, description), self._device)
+        self._programs[program] = (dealer, plan)
+        return {}, {}
+
+    def prepare(self, program: str, call: int, **_: Any) -> Reply:
+        """Deal one call."""
+        started = time.perf_counter()
+        dealer, plan = self._programs[program]
+        dealer.deal(plan, call, lambda packed: messages.send_words(self._links[1], packed))
+        return {"seconds": time.perf_counter() - started}, {}
+
+
+class _Loaded:
+    def __init__(self, seed: bytes, model: Any, description: ProgramDescription, plan: Plan) -> None:
+        self.seed = seed
+        self.model = model
+        self.description = description
+        self.plan = plan
+        self.offline_weights: dict[str, StaticWeight] = {}
+        self.pools: dict[int, Pool] = {}
+
+
+class PartyWorker:
+    """Answers the controller of a party's process."""
+
+    def __init__(self, rank: int, dealer_address: str, key: bytes) -> None:
+        self._rank = rank
+        self._dealer = Client(dealer_address, authkey=key)
+        self._programs: dict[str, _Loaded] = {}
+
+    def start(self, device: str, rendezvous: str, **_: Any) -> Reply:
+        """Meet the dealer and the other party."""
+        self._device = torch.device(device)
+        messages.send(self._dealer, {"rank": self._rank})
+        header, _tensors = messages.receive(self._dealer)
+        self._seed = bytes.fromhex(header["seed"])
+        self._channel = GlooChannel(self._rank, rendezvous, EXCHANGE_TIMEOUT_SECONDS)
+        self._coins = bytes.fromhex(header["coins"])
+        self._pair_seed = self._agree_on_seed()
+        return {}, {}
+
+    def _agree_on_seed(self) -> bytes:
+        """Rank 1 picks the seed that expands to rank 0's shares of its inputs, and sends it."""
+        seed = secrets.token_bytes(SEED_BYTES)
+        sent = torch.frombuffer(bytearray(seed), dtype=torch.uint8)
+        if self._rank == 1:
+            self._channel.exchange(sent, 0)
+            return seed
+        return bytes(self._channel.exchange(torch.empty(0, dtype=torch.uint8), SEED_BYTES).numpy().tobytes())
+
+    def load(self, program: str, folder: str, **_: Any) -> Reply:
+        """Import a package's code; rank 0 reads and encodes the weights, rank 1 learns the masked differences."""
+        path = Path(folder)
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        description = ProgramDescription.from_json(manifest["program"])
+        plan = read_plan(path)
+        seed = Prg(self._seed).spawn(f"program {program}").bytes(SEED_BYTES)
+        constants = load_file(path / "constants.safetensors")
+        weights: dict[str, Any] = {name: tensor.to(self._device) for name, tensor in constants.items()}
+        secret = load_file(path / "weights.safetensors") if self._rank == 0 else {}
+        masked = static_shapes(plan, description)
+        differences: dict[str, StaticWeight] = {}
+        for weight in description.weights:
+            if weight.frac_bits is None:
+                continue
+            online = self._own(weight.name, weight.shape, weight.frac_bits, secret)
+            weights[weight.name] = online
+            if weight.name in masked:
+                differences[weight.name] = self._difference(online, seed)
+        loaded = _Loaded(seed, load_class(path / "model.py", description.class_name)(weights), description, plan)
+        loaded.offline_weights = differences
+        self._programs[program] = loaded
+        return {}, {}
+
+    def _own(self, name: str, shape: tuple[int, ...], frac_bits: int, secret: dict[str, Tensor]) -> StaticWeight:
+        if self._rank == 0:
+            return StaticWeight(name, ring.encode(secret[name], frac_bits).to(self._device), frac_bits)
+        zeros = torch.zeros((), dtype=torch.int64, device=self._device).expand(shape)
+        return StaticWeight(name, zeros, frac_bits)
+
+    def _difference(self, weight: StaticWeight, seed: bytes) -> StaticWeight:
+        """Send (rank 0) or receive (rank 1) W - B, once for as long as the weight is loaded."""
+        if self._rank == 0:
+            mask = offline.weight_mask(seed, weight.name, weight.shape).to(self._device)
+            self._channel.exchange(ring.pack(weight.plain - mask, 64), 0)
+            return weight
+        size = 8 * weight.plain.numel()
+        reply = self._channel.exchange(torch.empty(0, dtype=torch.uint8), size)
+        return StaticWeight(weight.name, ring.unpack(reply, 64, weight.shape).to(self._device), weight.frac_bits)
+
+    def prepare(self, program: str, call: int, **_: Any) -> Reply:
+        """Fill the pool of one call."""
+        started = time.perf_counter()
+        loaded = self._programs[program]
+        loaded.pools[call] = offline.prepare_pool(
+            loaded.plan,
+            call,
+            self._rank,
+            loaded.seed,
+            loaded.offline_weights,
+            lambda size: messages.receive_words(self._dealer, size),
+            self._device,
+        )
+        return {"seconds": time.perf_counter() - started}, {}
+
+    def run(self, program: str, call: int, tensors: dict[str, Tensor], **_: Any) -> Reply:
+        """Run one call; rank 1 gets the inputs and returns the outputs."""
+        loaded = self._programs[program]
+        coin_seed = Prg(self._coins).spawn(f"call {program} {call}").bytes(SEED_BYTES)
+        party = LiveParty(self._rank, self._device, loaded.description.frac_bits, self._channel, coin_seed)
+        party.begin(loaded.pools.pop(call))
+        inputs = self._inputs(loaded, program, call, tensors)
+        activate(party)
+        started = time.perf_counter()
+        try:
+            outputs = drive(execute(loaded.model, inputs))
+            party.ledger.line = 0
+            opened = drive(reveal(outputs))
+        finally:
+            activate(None)
+        seconds = time.perf_counter() - started
+        traffic = [[row.line, *row.bytes_sent, row.rounds] for row in party.ledger.traffic()]
+        report = {"seconds": seconds, "traffic": traffic, "line_seconds": sorted(party.seconds.items())}
+        if self._rank == 0:
+            return report, {}
+        plain = {
+            str(index): ring.decode(value, output.frac_bits)
+            for index, (value, output) in enumerate(zip(opened, outputs, strict=True))
+        }
+        return report, plain
+
+    def _inputs(self, loaded: _Loaded, program: str, call: int, tensors: dict[str, Tensor]) -> list[Any]:
+        inputs: list[Any] = []
+        stream = Prg(self._pair_seed).spawn(f"inputs {program} {call}")
+        bits = loaded.description.frac_bits
+        for item in loaded.description.inputs:
+            if item.kind == "public":
+                inputs.append(tensors[item.name].to(self._device))
+            elif item.kind == "client":
+                plain = tensors[item.name] if self._rank == 1 else torch.zeros(item.shape, dtype=torch.int64)
+                inputs.append(ClientValue(plain.to(self._device, torch.int64)))
+            else:
+                share = stream.words(item.shape)
+                if self._rank == 1:
+                    share = ring.encode(tensors[item.name], bits) - share
+                inputs.append(to_crypten(Shared(share.to(self._device), bits)))
+        return inputs
+
+
+def serve(worker: Any, control: Connection) -> None:
+    """Answer the controller until it says stop or goes away; every error is reported, then the process ends."""
+    while True:
+        try:
+            header, tensors = messages.receive(control)
+        except (EOFError, OSError):
+            return
+        command = header.pop("command")
+        if command == "stop":
+            return
+        try:
+            answer: Callable[..., Reply] = getattr(worker, command)
+            reply, result = answer(**header, tensors=tensors)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the controller has to hear of it
+            messages.send(control, _failure(error))
+            if not isinstance(error, MpcCompileError) or isinstance(error, PartyLost):
+                return
+            continue
+        messages.send(control, {"ok": True, **reply}, result)
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    if isinstance(error, MpcCompileError):
+        detail = {"what": error.what, "where": error.where, "hint": error.hint}
+        return {"ok": False, "error": type(error).__name__, **detail}
+    lost = isinstance(error, EOFError | ConnectionError | OSError)
+    what = f"{type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error))
+    return {"ok": False, "error": "PartyLost" if lost else "MpcCompileError", "what": what, "trace": trace}
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone, even in the middle of a computation."""
+    while True:
+        time.sleep(1)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def main() -> None:
+    """Run as ``python -m mpccompile.runtime.worker``; the key comes on standard input, so that no listing shows it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--role", choices=["0", "1", "dealer"], required=True)
+    parser.add_argument("--control", required=True)
+    parser.add_argument("--dealer", required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    key = bytes.fromhex(sys.stdin.readline().strip())
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    torch.set_num_threads(arguments.threads)
+    torch.set_grad_enabled(False)
+    control = Client(arguments.control, authkey=key)
+    if arguments.role == "dealer":
+        worker: Any = DealerWorker(arguments.dealer, key)
+        messages.send(control, {"ok": True, "role": arguments.role})
+    else:
+        messages.send(control, {"ok": True, "role": arguments.role})
+        messages.receive(control)
+        worker = PartyWorker(int(arguments.role), arguments.dealer, key)
+    serve(worker, control)
+    control.close()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
