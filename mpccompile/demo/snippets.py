@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 # In order of preference. Linux distributions leave some packages out and new Pythons drop some, so absent ones are
-# skipped; all but idlelib and tkinter are in every CPython from 3.11 on.
-CANDIDATES = ("asyncio", "email", "importlib", "multiprocessing", "unittest", "xml", "idlelib", "tkinter", "ctypes")
-MAX_CLASSES = 8
+# skipped; all but idlelib are in every CPython from 3.11 on.
+CANDIDATES = ("asyncio", "email", "importlib", "multiprocessing", "unittest", "xml", "idlelib", "ctypes")
+MAX_CLASSES = 7
 MIN_CLASSES = 6
 # Fewer files than this cannot be split by file and still show a package from several sides.
 MIN_FILES = 5

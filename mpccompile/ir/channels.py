@@ -21,7 +21,7 @@ SOURCES = (ops.linear, ops.conv2d, ops.embedding, ops.layer_norm, ops.rms_norm)
 _FILTERS_DIM = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Use:
     """A call that reads a value, as it is or rearranged.
 
@@ -63,6 +63,11 @@ def channel_numbers(source: fx.Node) -> Tensor:
     dim = _FILTERS_DIM if is_call(source, ops.conv2d) else len(shape) - 1
     numbers = torch.arange(shape[dim])
     return numbers.reshape(-1, *(1,) * (len(shape) - dim - 1)).expand(shape)
+
+
+def channel_count(source: fx.Node) -> int:
+    """Return how many output channels a source has."""
+    return shape_of(source)[_FILTERS_DIM if is_call(source, ops.conv2d) else -1]
 
 
 def uses(module: fx.GraphModule, source: fx.Node) -> Iterator[Use]:
@@ -118,6 +123,14 @@ def scale_channels(edit: Edit, source: fx.Node, factors: Tensor) -> None:
     if bias is not None:
         changes["bias"] = edit.weight(bias, source, _double(edit, bias) * factors)
     edit.change(source, **changes)
+
+
+def scale_inputs(edit: Edit, reader: fx.Node, factors: Tensor) -> None:
+    """Multiply what a linear or convolution makes of each input channel by its factor, in its weights."""
+    weight = arguments(reader)["weight"]
+    data = _double(edit, weight)
+    shaped = factors.reshape(-1, *(1,) * (data.dim() - 2)) if factors.dim() else factors
+    edit.change(reader, weight=edit.weight(weight, reader, data * shaped))
 
 
 def shift_channels(edit: Edit, source: fx.Node, shifts: Tensor) -> None:

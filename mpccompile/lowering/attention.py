@@ -12,8 +12,11 @@ from mpccompile.lowering.elementwise import product, total
 from mpccompile.lowering.masks import dtype_is_bool, split, trimmed
 from mpccompile.lowering.registry import Refused, Site, Split, lowers
 from mpccompile.lowering.shape import expanded, reshaped, swapped
+from mpccompile.lowering.values import varies_by_row
 
 aten = torch.ops.aten
+# float32 loses what is added to a number beyond this: a score s is below 1e4, and 2 ** 24 * 1e4 is 1.7e11.
+_ABSORBING = -2e11
 
 
 @lowers(
@@ -24,8 +27,9 @@ aten = torch.ops.aten
 def lower_softmax(site: Site, x: fx.Node, dim: int, *_: object, **__: object) -> fx.Node:
     """Softmax over any dim, its mask given as a bool tensor.
 
-    A row with nothing to keep gives 0 (as scaled_dot_product_attention does), where adding a huge negative number would
-    have given some average.
+    A row with nothing to keep gives what torch gives: 0 where it was masked with -inf or a bool (as in
+    scaled_dot_product_attention), an average where it was masked with a huge negative number. The exception is a mask
+    that is the same for all queries or secret: a sequence of padding alone gives 0.
     """
     last = len(site.shape(x)) - 1
     if site.dim(dim, x) == last:
@@ -38,7 +42,21 @@ def _softmax(site: Site, scores: Split, shape: tuple[int, ...]) -> fx.Node:
     finite = scores.finite if scores.finite is not None else site.constant("scores", torch.zeros(shape))
     keep = trimmed(site, scores.keep)
     wide = expanded(site, finite, shape)
-    return site.call(ops.softmax, wide) if keep is None else site.call(ops.softmax, wide, keep)
+    if keep is None:
+        return site.call(ops.softmax, wide)
+    if math.isfinite(scores.least) and not site.is_secret(keep) and varies_by_row(site, keep):
+        wide, keep = _averaged(site, wide, keep, scores.least)
+    return site.call(ops.softmax, wide, keep)
+
+
+def _averaged(site: Site, scores: fx.Node, keep: fx.Node, least: float) -> tuple[fx.Node, fx.Node]:
+    """Keep everything in rows that keep nothing; a number too large to add scores to makes them all the same."""
+    dead = site.call(aten.logical_not.default, site.call(aten.any.dim, keep, -1, True))
+    data = site.known(dead)
+    if data is not None and not bool(data.any()):
+        return scores, keep
+    everything = site.call(aten.logical_or.default, keep, dead)
+    return site.call(ops.where, dead, 0.0, scores) if least < _ABSORBING else scores, everything
 
 
 @lowers(aten.scaled_dot_product_attention.default)

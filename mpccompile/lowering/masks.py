@@ -6,6 +6,8 @@ A mask arrives as -inf, or a number just as hopeless, that is added to scores or
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import fx
 
@@ -33,20 +35,23 @@ def split(site: Site, scores: fx.Node) -> Split:
     return site.splits[scores]
 
 
-def is_masking(site: Site, value: object) -> bool:
-    """Say whether a value is hopeless in every element: a number, or a public constant."""
-    if isinstance(value, fx.Node):
-        found = possible(site, value) if not site.is_secret(value) else None
-        return bool(found) and all(item <= HOPELESS for item in found or ())
-    return isinstance(value, float | int) and value <= HOPELESS
+def hopeless(site: Site, value: object) -> float | None:
+    """Return the largest element of a value that is hopeless in every one: a number, or a public constant."""
+    found: frozenset[float] | None = None
+    if isinstance(value, fx.Node) and not site.is_secret(value):
+        found = possible(site, value)
+    elif isinstance(value, float | int):
+        found = frozenset({float(value)})
+    return max(found) if found and max(found) <= HOPELESS else None
 
 
 def note_masked(site: Site, condition: fx.Node, x: object, y: object) -> None:
     """Remember what a ``where`` with a secret condition means, if it masks scores."""
-    if is_masking(site, y):
-        site.splits[site.node] = Split(_finite(site, x), condition)
-    elif is_masking(site, x):
-        site.splits[site.node] = Split(_finite(site, y), negated(site, condition))
+    for least, value, keep_where in ((hopeless(site, y), x, True), (hopeless(site, x), y, False)):
+        if least is not None:
+            keep = condition if keep_where else negated(site, condition)
+            site.splits[site.node] = Split(_finite(site, value), keep, least)
+            return
 
 
 def negated(site: Site, mask: fx.Node) -> fx.Node:
@@ -87,11 +92,12 @@ def _split_public(site: Site, scores: fx.Node) -> Split:
     if values is not None and all(value > HOPELESS for value in values):
         return Split(None if values == frozenset({0.0}) else scores, None)
     keep = trimmed(site, site.call(aten.gt.Scalar, scores, HOPELESS))
+    least = max((value for value in values or () if value <= HOPELESS), default=-math.inf)
     if all_in(values, below=HOPELESS):
-        return Split(None, keep)
+        return Split(None, keep, least)
     finite = site.call(aten.where.ScalarOther, keep, scores, 0.0) if keep is not None else scores
     data = site.known(finite)
-    return Split(None if data is not None and not bool(data.any()) else finite, keep)
+    return Split(None if data is not None and not bool(data.any()) else finite, keep, least)
 
 
 def _split_secret(site: Site, scores: fx.Node) -> Split:
@@ -113,19 +119,19 @@ def _split_sum(site: Site, scores: fx.Node) -> Split:
     finite = [part.finite for part in parts if part.finite is not None]
     keep = both(site, parts[0].keep, parts[1].keep)
     finite.sort(key=lambda node: not site.is_secret(node))
-    return Split(site.call(ops.add, *finite) if len(finite) > 1 else (finite[0] if finite else None), keep)
+    scored = site.call(ops.add, *finite) if len(finite) > 1 else (finite[0] if finite else None)
+    return Split(scored, keep, max(part.least for part in parts))
 
 
 def _split_where(site: Site, scores: fx.Node) -> Split:
     condition, x, y = scores.args
     if not isinstance(condition, fx.Node):
         return Split(scores, None)
-    if isinstance(x, fx.Node) and is_masking(site, y):
-        inner = split(site, x)
-        return Split(inner.finite, both(site, condition, inner.keep))
-    if isinstance(y, fx.Node) and is_masking(site, x):
-        inner = split(site, y)
-        return Split(inner.finite, both(site, negated(site, condition), inner.keep))
+    for least, value, keep_where in ((hopeless(site, y), x, True), (hopeless(site, x), y, False)):
+        if least is not None and isinstance(value, fx.Node):
+            inner = split(site, value)
+            keep = condition if keep_where else negated(site, condition)
+            return Split(inner.finite, both(site, keep, inner.keep), max(least, inner.least))
     return Split(scores, None)
 
 
@@ -143,11 +149,11 @@ def _split_move(site: Site, scores: fx.Node) -> Split:
         finite = site.call(target_of(scores), expanded(site, finite, shape), *rest)
     keep = inner.keep
     if keep is None or is_call(scores, ops.expand):
-        return Split(finite, keep)
+        return Split(finite, keep, inner.least)
     if site.is_secret(keep):
-        return Split(finite, site.call(target_of(scores), expanded(site, keep, shape), *rest))
+        return Split(finite, site.call(target_of(scores), expanded(site, keep, shape), *rest), inner.least)
     wide = site.call(aten.expand.default, keep, list(shape))
-    return Split(finite, site.call(_MOVES[target_of(scores)], wide, *rest))
+    return Split(finite, site.call(_MOVES[target_of(scores)], wide, *rest), inner.least)
 
 
 def _split_product(site: Site, scores: fx.Node) -> Split:
@@ -159,7 +165,7 @@ def _split_product(site: Site, scores: fx.Node) -> Split:
     if inner.keep is None:
         return Split(scores, None)
     finite = None if inner.finite is None else site.call(ops.mul, inner.finite, factor)
-    return Split(finite, inner.keep)
+    return Split(finite, inner.keep, inner.least * factor)
 
 
 def dtype_is_bool(site: Site, mask: fx.Node) -> bool:

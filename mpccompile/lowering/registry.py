@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -42,15 +43,17 @@ def lowers(*targets: Target) -> Callable[[Registered], Registered]:
 
 @dataclass(frozen=True)
 class Split:
-    """A value of masked scores taken apart: ``where(keep, finite, -inf)``.
+    """A value of masked scores taken apart: ``where(keep, finite, least)``.
 
     Attributes:
         finite: The scores; None where they are all 0.
         keep: A public bool mask, or a secret one of 0 and 1; None where everything is kept.
+        least: What stands where nothing is kept: -inf, or a finite number just as hopeless.
     """
 
     finite: fx.Node | None
     keep: fx.Node | None
+    least: float = -math.inf
 
 
 @dataclass(frozen=True)

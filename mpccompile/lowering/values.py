@@ -59,6 +59,19 @@ _ELEMENTWISE = frozenset(
         aten._to_copy.default,  # noqa: SLF001 - its ATen name
     }
 )
+_LOGIC = frozenset(
+    {
+        aten.logical_and.default,
+        aten.logical_or.default,
+        aten.logical_not.default,
+        aten.__and__.Tensor,
+        aten.__or__.Tensor,
+        aten.bitwise_and.Tensor,
+        aten.bitwise_not.default,
+        aten.gt.Scalar,
+    }
+)
+_MATRIX = 2
 
 
 def possible(site: Site, node: fx.Node) -> frozenset[float] | None:
@@ -87,6 +100,21 @@ def is_truth(site: Site, node: fx.Node) -> bool:
 def all_in(values: Iterable[float] | None, *, below: float) -> bool:
     """Say whether every value is 0 or at most ``below``."""
     return values is not None and all(value == 0 or value <= below for value in values)
+
+
+def varies_by_row(site: Site, mask: fx.Node) -> bool:
+    """Say whether the last dim of a mask may differ along the last but one: by query, in a mask of scores."""
+    shape = site.shape(mask)
+    if len(shape) < _MATRIX or shape[-2] == 1:
+        return False
+    data = site.known(mask)
+    if data is not None:
+        return not bool((data == data[..., :1, :]).all())
+    source = mask.all_input_nodes
+    kept_whole = mask.target in _MOVES and site.shape(source[0])[-2:] == shape[-2:]
+    if mask.target in _ELEMENTWISE | _LOGIC or mask.target == aten.expand.default or kept_whole:
+        return any(varies_by_row(site, operand) for operand in source)
+    return True
 
 
 def _combined(site: Site, node: fx.Node) -> frozenset[float] | None:
