@@ -30,6 +30,9 @@ EXACT_PASSES: tuple[Pass, ...] = (
 )
 """Always on, in this order; each is held to 1e-5 of the captured model."""
 
+RECOGNISERS: tuple[Pass, ...] = (recognise_gelu, recognise_rms_norm)
+"""What stock CrypTen gets: functions are named as the user meant them, and nothing is made cheaper."""
+
 
 def build(
     model: nn.Module,
@@ -56,7 +59,7 @@ def build(
     program = lower(program)
     program = run_passes(program, passes, observer=observer)
     batches = [program.example_inputs, *(_in_order(program, batch) for batch in calibration)]
-    sites = calibrate(program, batches, options)
+    sites = calibrate(program, batches, options) if options.target == "mpccompile" else {}
     logger.info("compiled %s: %d operations", program.name, len(program.graph.nodes))
     return package.write(program, sites, options, folder)
 

@@ -11,6 +11,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "target": ("mpccompile", "crypten"),
     "dealer": ("process", "insecure-local"),
     "embedding": ("secret", "public"),
+    "stock_forms": ("tanh", "erf", "mpcformer"),
 }
 
 
@@ -27,9 +28,11 @@ class Options:
         secret: Names of inputs that are secret although they would be public (for example ``attention_mask``).
         public: Names of inputs that are public although they would be secret.
         embedding: ``"public"`` lets the client look up its own token ids in a public table.
-        dealer: ``"process"`` is a separate dealer process; ``"insecure-local"`` lets rank 0 make the correlated
-            randomness, and so see everything: debugging only.
+        dealer: ``"process"`` is a separate dealer process; ``"insecure-local"``, for ``target="crypten"`` only, is
+            CrypTen's own default, with which rank 0 makes the correlated randomness and could see everything.
         device: ``"cpu"`` or ``"cuda"``, where the parties compute.
+        stock_forms: How ``target="crypten"`` writes GELU and softmax: ``"tanh"`` GELU, valid to 15; ``"erf"`` GELU,
+            which CrypTen's erf makes wrong beyond 3; or ``"mpcformer"``, the quadratics of that paper.
     """
 
     target: Literal["mpccompile", "crypten"] = "mpccompile"
@@ -41,6 +44,7 @@ class Options:
     embedding: Literal["secret", "public"] = "secret"
     dealer: Literal["process", "insecure-local"] = "process"
     device: str = "cpu"
+    stock_forms: Literal["tanh", "erf", "mpcformer"] = "tanh"
 
     def __post_init__(self) -> None:
         for name, allowed in _CHOICES.items():
@@ -49,6 +53,12 @@ class Options:
                 raise OptionError(
                     f"{name}={value!r} is not a choice", where=f"option {name}", hint=f"Use one of {', '.join(allowed)}."
                 )
+        if self.dealer == "insecure-local" and self.target != "crypten":
+            raise OptionError(
+                "dealer='insecure-local' exists for target='crypten' only",
+                where="option dealer",
+                hint="Leave the option out: a dealer of its own runs on this machine.",
+            )
         if not 0 < self.tolerance < 1:
             raise OptionError(f"tolerance={self.tolerance} is not between 0 and 1", where="option tolerance")
         if not 8 <= self.frac_bits <= 20:

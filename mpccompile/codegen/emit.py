@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,56 +57,62 @@ def emit(program: Program, sites: Mapping[str, Site], traffic: Mapping[int, Traf
         sites: Calibrated arguments by node name.
         traffic: Cost by line, for the comments; the text has the same lines with and without.
     """
-    writer = _Writer(program, sites, traffic or {})
-    return writer.write()
+    return _ProtocolWriter(program, sites, traffic or {}).write()
 
 
-class _Writer:
-    def __init__(self, program: Program, sites: Mapping[str, Site], traffic: Mapping[int, Traffic]) -> None:
-        self._program = program
-        self._sites = sites
+class Writer:
+    """Writes one class whose forward has a line per call of the graph; subclasses say how a call is spelled."""
+
+    def __init__(self, program: Program, traffic: Mapping[int, Traffic]) -> None:
+        self.program = program
         self._traffic = traffic
         self._lines: list[str] = []
         self._statements: list[Statement] = []
         self._names: dict[fx.Node, str] = {}
         self._module_path: str | None = None
 
+    def header(self, class_name: str) -> list[str]:
+        """Return the lines down to the first statement."""
+        raise NotImplementedError
+
+    def expression(self, node: fx.Node, op: str) -> str:
+        """Return the right-hand side of a call of ``ir.ops``."""
+        raise NotImplementedError
+
+    def result(self, value: str) -> str:
+        """Return how an output is returned."""
+        raise NotImplementedError
+
     def write(self) -> Emitted:
-        class_name = _identifier(self._program.name)
-        self._lines += _header(self._program, class_name)
-        secret = [item.name for item in self._program.inputs if _is_shared(item.secrecy, item.dtype)]
-        for name in secret:
-            self._lines.append(f"        {_identifier(name)} = mpc.from_crypten({_identifier(name)})")
-        for node in self._program.graph.nodes:
+        """Return the source."""
+        class_name = identifier(self.program.name)
+        self._lines += self.header(class_name)
+        for node in self.program.graph.nodes:
             self._node(node)
         return Emitted("\n".join(self._lines) + "\n", tuple(self._statements), class_name)
 
     def _node(self, node: fx.Node) -> None:
         if node.op == "placeholder":
-            self._names[node] = _identifier(str(node.target))
+            self._names[node] = identifier(str(node.target))
         elif node.op == "get_attr":
             self._names[node] = f"w[{str(node.target)!r}]"
         elif node.op == "call_function":
             self._call(node)
         elif node.op == "output":
-            self._output(node)
+            results = node.args[0]
+            outputs = list(results) if isinstance(results, tuple | list) else [results]
+            self._lines.append(f"        return {', '.join(self.result(self.text(output)) for output in outputs)}")
 
     def _call(self, node: fx.Node) -> None:
         origin = origin_of(node)
         if origin.module_path != self._module_path:
             self._module_path = origin.module_path
             self._lines += ["", f"        # {origin.module_path or 'the model itself'}"]
-        name = self._names[node] = _identifier(node.name)
-        arguments = [self._text(arg) for arg in node.args]
-        arguments += [f"{key}={self._text(value)}" for key, value in node.kwargs.items()]
-        site = self._sites.get(node.name)
-        if site is not None:
-            arguments += [f"{key}={_literal(value)}" for key, value in site.keywords.items()]
         op = _OPS.get(node.target)
-        called = f"mpc.{op}" if op else _aten(node.target)
-        code = f"        {name} = {called}({', '.join(arguments)})"
+        code = self.expression(node, op) if op else f"{_aten(node.target)}({', '.join(self.arguments(node))})"
+        name = self._names[node] = identifier(node.name)
         line = len(self._lines) + 1
-        self._lines.append(f"{code}  # {self._comment(line, node, origin)}")
+        self._lines.append(f"        {name} = {code}  # {self._comment(line, node, origin)}")
         if op:
             shape = tuple(int(size) for size in value_of(node).shape)
             self._statements.append(Statement(line, op, name, origin.module_path, origin.source, shape))
@@ -122,47 +128,74 @@ class _Writer:
             parts.append(f"{_bytes(max(row.bytes_sent))}, {row.rounds} round{'s' * (row.rounds != 1)}")
         return "  ".join(parts)
 
-    def _output(self, node: fx.Node) -> None:
-        results = node.args[0]
-        outputs = list(results) if isinstance(results, tuple | list) else [results]
-        texts = [f"mpc.to_crypten({self._text(output)})" for output in outputs]
-        self._lines.append(f"        return {', '.join(texts)}")
+    def arguments(self, node: fx.Node) -> list[str]:
+        """Return the arguments of a call as text."""
+        return [self.text(arg) for arg in node.args] + [f"{key}={self.text(value)}" for key, value in node.kwargs.items()]
 
-    def _text(self, value: Any) -> str:
+    def text(self, value: Any) -> str:
+        """Return an argument as text: a variable, a literal, or a sequence of them."""
         if isinstance(value, fx.Node):
             return self._names[value]
         if isinstance(value, list | tuple):
-            items = ", ".join(self._text(item) for item in value)
+            items = ", ".join(self.text(item) for item in value)
             return f"[{items}]" if isinstance(value, list) else f"({items}{',' * (len(value) == 1)})"
         return _literal(value)
 
 
-def _header(program: Program, class_name: str) -> list[str]:
-    names = ", ".join(_identifier(item.name) for item in program.inputs)
-    lines = ['"""A model as a two-party program on secret shares, written by mpccompile.', ""]
+class _ProtocolWriter(Writer):
+    """Spells a call as one of the runtime's protocols."""
+
+    def __init__(self, program: Program, sites: Mapping[str, Site], traffic: Mapping[int, Traffic]) -> None:
+        super().__init__(program, traffic)
+        self._sites = sites
+
+    def header(self, class_name: str) -> list[str]:
+        lines = [
+            *opening(self.program, "on secret shares, written by mpccompile"),
+            "After each statement: shape of the result, place in the original source, bytes each party sends, rounds.",
+            '"""',
+            "",
+            "import torch",
+            "from mpccompile.runtime import functions as mpc",
+            "from mpccompile.runtime.crypten_bridge import crypten",
+            "",
+            "inf = float('inf')",
+            *class_head(self.program, class_name),
+        ]
+        secret = [item.name for item in self.program.inputs if _is_shared(item.secrecy, item.dtype)]
+        return lines + [f"        {identifier(name)} = mpc.from_crypten({identifier(name)})" for name in secret]
+
+    def expression(self, node: fx.Node, op: str) -> str:
+        site = self._sites.get(node.name)
+        calibrated = [f"{key}={_literal(value)}" for key, value in site.keywords.items()] if site else []
+        return f"mpc.{op}({', '.join(self.arguments(node) + calibrated)})"
+
+    def result(self, value: str) -> str:
+        return f"mpc.to_crypten({value})"
+
+
+def opening(program: Program, what: str) -> list[str]:
+    """Return the start of the docstring of ``model.py``."""
+    lines = [f'"""A model as a two-party program {what}.', ""]
     lines += [f"{item.name}: {_dtype(item.dtype)}{list(item.shape)}, {item.secrecy.value}" for item in program.inputs]
-    lines += [
-        "",
-        "After each statement: shape of the result, place in the original source, bytes each party sends, rounds.",
-        '"""',
-        "",
-        "import torch",
-        "from mpccompile.runtime import functions as mpc",
-        "from mpccompile.runtime.crypten_bridge import crypten",
-        "",
-        "inf = float('inf')",
+    return [*lines, ""]
+
+
+def class_head(program: Program, class_name: str, attributes: Sequence[str] = ()) -> list[str]:
+    """Return the lines from the class statement to the first of forward."""
+    return [
         "",
         "",
         f"class {class_name}(crypten.nn.Module):",
+        *attributes,
         "    def __init__(self, weights):",
         "        super().__init__()",
-        "        self.weights = weights  # static weights of rank 0, and public constants",
+        "        self.weights = weights  # secret weights of rank 0, and public constants",
         "        self.encrypt()",
         "",
-        f"    def forward(self, {names}):",
+        f"    def forward(self, {', '.join(identifier(item.name) for item in program.inputs)}):",
         "        w = self.weights",
     ]
-    return lines
 
 
 def _is_shared(secrecy: Secrecy, dtype: torch.dtype) -> bool:
@@ -185,7 +218,7 @@ def _aten(target: Any) -> str:
     return f"torch.{target.__name__}"
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
     text = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
     text = f"_{text}" if not text or text[0].isdigit() else text
     return f"{text}_" if keyword.iskeyword(text) or text in {"w", "mpc", "torch", "crypten", "inf", "self"} else text

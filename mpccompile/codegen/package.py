@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mpccompile.codegen.emit import Emitted, Statement, emit
+from mpccompile.codegen.emit_crypten import emit_crypten
 from mpccompile.codegen.ranges import Site
 from mpccompile.errors import PackageError
 from mpccompile.ir import ops
@@ -67,19 +68,22 @@ def write(program: Program, sites: Mapping[str, Site], options: Options, folder:
         PackageError: If the folder cannot be written.
     """
     secret, public = _weights(program)
-    emitted = emit(program, sites)
+    stock = options.target == "crypten"
+    emitted = emit_crypten(program, options) if stock else emit(program, sites)
     description = _description(program, emitted, secret, public, options)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.py").write_text(emitted.source, encoding="utf-8")
-        described = ProgramDescription.from_json(description)
-        plan = make_plan(load_class(folder / "model.py", emitted.class_name), described, public)
-        priced = emit(program, sites, {row.line: row for row in plan.traffic})
-        (folder / "model.py").write_text(priced.source, encoding="utf-8")
+        plan = Plan((), (), 0)
+        if not stock:
+            described = ProgramDescription.from_json(description)
+            plan = make_plan(load_class(folder / "model.py", emitted.class_name), described, public)
+            emitted = emit(program, sites, {row.line: row for row in plan.traffic})
+            (folder / "model.py").write_text(emitted.source, encoding="utf-8")
         save_file(secret, folder / "weights.safetensors")
         save_file(public, folder / "constants.safetensors")
         _write_json(folder / "plan.json", _plan_json(plan))
-        manifest = _manifest(program, description, priced, plan, options)
+        manifest = _manifest(program, description, emitted, plan, options)
         manifest["sha256"] = {name: _digest(folder / name) for name in FILES}
         _write_json(folder / "manifest.json", manifest)
     except OSError as error:

@@ -51,11 +51,14 @@ def _softmax(site: Site, scores: Split, shape: tuple[int, ...]) -> fx.Node:
 
 def _averaged(site: Site, scores: fx.Node, keep: fx.Node, least: float) -> tuple[fx.Node, fx.Node]:
     """Keep everything in rows that keep nothing; a number too large to add scores to makes them all the same."""
-    dead = site.call(aten.logical_not.default, site.call(aten.any.dim, keep, -1, True))
+    if f"dead {keep.name}" not in site.stored:
+        found = site.call(aten.logical_not.default, site.call(aten.any.dim, keep, -1, True))
+        site.stored[f"dead {keep.name}"] = found
+        site.stored[f"kept {keep.name}"] = site.call(aten.logical_or.default, keep, found)
+    dead, everything = site.stored[f"dead {keep.name}"], site.stored[f"kept {keep.name}"]
     data = site.known(dead)
     if data is not None and not bool(data.any()):
         return scores, keep
-    everything = site.call(aten.logical_or.default, keep, dead)
     return site.call(ops.where, dead, 0.0, scores) if least < _ABSORBING else scores, everything
 
 
@@ -87,7 +90,7 @@ def lower_attention(  # noqa: PLR0913 - the arguments of its ATen schema
     masked = _mask(site, attn_mask, is_causal, site.shape(scores)[-2:])
     if masked.finite is not None:
         scores = total(site, scores, masked.finite)
-    return site.call(ops.matmul, _softmax(site, Split(scores, masked.keep), site.shape(scores)), value)
+    return site.call(ops.matmul, _softmax(site, Split(scores, masked.keep, masked.least), site.shape(scores)), value)
 
 
 def _mask(site: Site, mask: fx.Node | None, is_causal: bool, sizes: tuple[int, ...]) -> Split:

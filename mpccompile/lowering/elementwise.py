@@ -70,8 +70,10 @@ def lower_rsub(site: Site, x: Operand, y: Operand, alpha: float = 1) -> fx.Node:
 
 def scaled(site: Site, x: Operand, factor: float) -> Operand:
     """Return ``factor * x``, computed in plaintext where ``x`` is public."""
-    if factor == 1 or not isinstance(x, fx.Node):
-        return x if factor == 1 else x * factor
+    if factor == 1:
+        return x
+    if not isinstance(x, fx.Node):
+        return x * factor
     return product(site, x, factor) if site.is_secret(x) else site.call(aten.mul.Tensor, x, factor)
 
 

@@ -66,7 +66,7 @@ class Site:
         levels: Who may know each value; kept up to date by :meth:`call`.
         splits: The masked scores taken apart so far, shared by all sites.
         booleans: Secret values of 0 and 1 that stand for bools, shared by all sites.
-        stored: Weights made from other weights so far, shared by all sites.
+        stored: Values made once and used by several sites, by name, shared by all sites.
     """
 
     node: fx.Node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import fx
@@ -57,10 +58,13 @@ def _merge(edit: Edit, x: fx.Node, linears: Sequence[fx.Node]) -> None:
         bias = edit.weight(weights[0], first, torch.cat(vectors), name=bias_name(weight))
     whole = edit.call(first, ops.linear, x, weight, bias, like=first)
     last = len(shape_of(whole)) - 1
-    start = 0
-    for linear, size in zip(linears, sizes, strict=True):
-        edit.replace(linear, edit.call(first, ops.take, whole, last, start, start + size, like=linear))
-        start += size
+    ends = list(accumulate(sizes))
+    slices = [
+        edit.call(first, ops.take, whole, last, end - size, end, like=linear)
+        for linear, size, end in zip(linears, sizes, ends, strict=True)
+    ]
+    for linear, piece in zip(linears, slices, strict=True):
+        edit.replace(linear, piece)
 
 
 def _data(edit: Edit, weight: fx.Node) -> torch.Tensor:
@@ -73,10 +77,10 @@ def _data(edit: Edit, weight: fx.Node) -> torch.Tensor:
 def joined_name(names: Sequence[str]) -> str:
     """Name a weight made of several: what differs between their names, joined.
 
-    ``layer.0.query.weight`` and ``layer.0.key.weight`` give ``layer.0.query_key.weight``.
+    ``layer.0.query.weight`` and ``layer.0.key.weight`` give ``layer_0_query_key_weight``.
     """
-    split = [name.split(".") for name in names]
+    split = [name.replace(".", "_").split("_") for name in names]
     if len(names) > _LONGEST_NAME or len({len(parts) for parts in split}) > 1:
         return f"{names[0]}_and_{len(names) - 1}_more"
     columns = zip(*split, strict=True)
-    return ".".join("_".join(dict.fromkeys(column)) for column in columns)
+    return "_".join("_".join(dict.fromkeys(column)) for column in columns)

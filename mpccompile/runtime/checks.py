@@ -9,7 +9,7 @@ number, and opened once: zero says that every value was in range, anything else 
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +18,8 @@ from torch import Tensor
 from mpccompile.errors import RangeExceeded
 from mpccompile.runtime import ring
 from mpccompile.runtime.openings import RING_BITS, draw
-from mpccompile.runtime.party import Opening, Protocol, current
-from mpccompile.runtime.shared import Shared, Wire
+from mpccompile.runtime.party import Opening, Protocol, current, together
+from mpccompile.runtime.shared import Wire
 
 REPEATS = 2
 """Independent sums per site: one misses a single violation with probability 2^-20 at worst, two 2^-40."""
@@ -79,13 +79,37 @@ def _polynomial(high: Tensor, powers: Tensor, degree: int, rank: int) -> Tensor:
     return share
 
 
+def verify_later(verification: Callable[[], Protocol[None]]) -> None:
+    """Keep a verification for the end of the call, where all of them run side by side."""
+    party = current()
+    party.deferred.append((party.ledger.line, verification))
+
+
+def _on_line(line: int, verification: Callable[[], Protocol[None]]) -> Protocol[None]:
+    """Run a verification so that the checks it registers carry the line of the statement it belongs to."""
+    protocol = verification()
+    reply: tuple[Tensor, ...] | None = None
+    ledger = current().ledger
+    while True:
+        outer, ledger.line = ledger.line, line
+        try:
+            request = next(protocol) if reply is None else protocol.send(reply)
+        except StopIteration:
+            return
+        finally:
+            ledger.line = outer
+        reply = yield request
+
+
 def finish() -> Protocol[None]:
-    """Open whether every value of the call stayed in range, one masked number per site, in two rounds.
+    """Open whether every value of the call stayed in range, one masked number per site.
 
     Raises:
         RangeExceeded: Naming the statements that did not; both parties learn which, and nothing else.
     """
     party = current()
+    deferred, party.deferred = party.deferred, []
+    yield from together(*(_on_line(line, verification) for line, verification in deferred))
     checks, party.checks = party.checks, []
     if not checks:
         return
@@ -105,14 +129,3 @@ def finish() -> Protocol[None]:
             where=", ".join(f"model.py:{line}" for line in sorted(set(failed))),
             hint="Compile with example_inputs that look like the data, or with a larger range_margin.",
         )
-
-
-def windows_around(magnitude: float, frac_bits: int, windows: int) -> int:
-    """Return the window width, log2 in ring units, with which ``windows`` of them cover [-magnitude, magnitude]."""
-    return max(1, math.ceil(math.log2(2 * magnitude * (1 << frac_bits) / windows)))
-
-
-def expect_near_zero(x: Shared, wire: Wire, magnitude: float, windows: int = 4) -> None:
-    """Register the test that |x| <= magnitude, for a value that has been opened under a mask."""
-    window_bits = windows_around(magnitude, x.frac_bits, windows)
-    expect_window(wire, -(windows // 2) << window_bits, windows, window_bits)

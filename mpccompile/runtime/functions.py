@@ -18,12 +18,12 @@ from mpccompile.runtime.crypten_bridge import from_crypten, to_crypten
 from mpccompile.runtime.inverse import result_bits
 from mpccompile.runtime.inverse import reciprocal as invert
 from mpccompile.runtime.inverse import rsqrt as inverse_root
-from mpccompile.runtime.openings import shared_view, truncate
+from mpccompile.runtime.openings import masked, shared_view, truncate
 from mpccompile.runtime.party import Protocol, current, private_function, together
 from mpccompile.runtime.products import apply_static, open_one_hot, product, static_product, sum_of_squares
 from mpccompile.runtime.products import square as squared
-from mpccompile.runtime.series import WINDOWS, evaluate, fit
-from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
+from mpccompile.runtime.series import evaluate, fit
+from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight, Wire
 from mpccompile.runtime.softmax import SoftmaxRange
 from mpccompile.runtime.softmax import softmax as shifted_softmax
 
@@ -284,18 +284,44 @@ def _scaled_for(x: Secret, variance: Range) -> Protocol[Shared]:
 
 
 def _normalise(x: Shared, weight: Value | None, bias: Value | None, eps: float, variance: Range) -> Protocol[Shared]:
-    """Return x / sqrt(mean(x^2) + eps) * weight + bias."""
+    """Return x / sqrt(mean(x^2) + eps) * weight + bias; the weight meets x while the root is taken."""
+    yield from masked(x)
+    inverse, scaled = yield from together(_inverse_deviation(x, eps, variance), _opened_product(x, weight))
+    raw = yield from product(scaled, inverse, "mul")
+    normal = yield from usual(raw)
+    return normal if bias is None else (yield from _add(normal, bias, 1))
+
+
+def _inverse_deviation(x: Shared, eps: float, variance: Range) -> Protocol[Shared]:
     low, high = variance
     total = yield from sum_of_squares(x)
     bits = result_bits(high)
     mean = yield from _rescaled(total, 1 / x.shape[-1], bits)
-    shifted = Shared(mean.share + (round(eps * (1 << bits)) if current().rank == 0 else 0), bits)
+    offset = round(eps * (1 << bits)) if current().rank == 0 else 0
+    shifted = Shared(mean.share + offset, bits, [_moved(wire, round(eps * (1 << bits))) for wire in mean.wires])
     inverse = yield from inverse_root(shifted, low, high, result_bits(low**-0.5))
-    raw = yield from product(x, inverse, "mul")
-    normal = yield from usual(raw)
-    if weight is not None:
-        normal = yield from _times(normal, weight)
-    return normal if bias is None else (yield from _add(normal, bias, 1))
+    yield from masked(inverse)
+    return inverse
+
+
+def _moved(wire: Wire, offset: int) -> Wire:
+    return Wire(wire.delta + offset, wire.mask, wire.bits, wire.frac_bits)
+
+
+def _opened_product(x: Shared, weight: Value | None) -> Protocol[Shared]:
+    """Return x, or x times the weight, opened for a product."""
+    if weight is None:
+        return x
+    if isinstance(weight, StaticWeight):
+        raw = yield from static_product(x, weight, "mul")
+    elif isinstance(weight, Shared):
+        raw = yield from product(x, weight, "mul")
+    else:
+        bits = current().frac_bits
+        raw = Shared(x.share * _fixed(weight, bits), x.frac_bits + bits)
+    scaled = yield from truncate(raw, x.frac_bits)
+    yield from masked(scaled)
+    return scaled
 
 
 def _rescaled(x: Shared, factor: float, frac_bits: int) -> Protocol[Shared]:
@@ -312,7 +338,7 @@ def _curve(x: Secret, name: str, scope: Range, tolerance: float) -> Protocol[Sha
     value = yield from usual(x)
     series = fit(name, scope[0], scope[1], tolerance, value.frac_bits)
     raw, wire = yield from evaluate(value, series)
-    checks.expect_window(wire, series.origin, WINDOWS, series.window_bits)
+    checks.expect_window(wire, series.origin, series.windows, series.window_bits)
     return (yield from usual(raw))
 
 

@@ -1,27 +1,32 @@
-"""Reciprocal and inverse square root: a series as first guess, then Newton steps whose residual is tested.
+"""Reciprocal and inverse square root from one series, with the result itself verified.
 
-The residual of the last step, 1 - x y or 1 - x y^2, bounds the error of the result by its square, whatever x was. So a
-value outside the calibrated range cannot give a wrong answer unnoticed, and the fit needs no margin.
+The argument is one number a row, so a hundred harmonics cost little and reach the precision that Newton steps would
+need several rounds for. What is tested is the residual 1 - x y (or 1 - x y^2) of the result, at the end of the call and
+off its critical path: it bounds the relative error whatever x was, so the fit needs no margin.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import checks
-from mpccompile.runtime.openings import RING_BITS, masked, truncate
+from mpccompile.runtime.openings import truncate
 from mpccompile.runtime.party import Protocol, current
 from mpccompile.runtime.products import product, square
-from mpccompile.runtime.series import evaluate, fit_relative
+from mpccompile.runtime.series import Series, evaluate, fit_relative
 from mpccompile.runtime.shared import Shared
 
-GUESS_ERROR = 0.05
-"""Relative error of the first guess. Two steps bring it to 0.05^4 = 6e-6, and the residual 0.0025 of the last but one
-is what the test sees."""
-RESIDUAL_LIMIT = 0.02
-"""Largest residual before the last Newton step that passes for sure; up to 0.03 may. The error after the step is at most
-0.03^2 = 9e-4 relative; 0.0025^2 = 6e-6 for values in the calibrated range."""
-STEPS = 2
+ACCURACY = 2e-5
+"""Relative error of an inverse; one unit of a 16-bit value is 1.5e-5."""
+ATTEMPTS = ((ACCURACY, 96), (ACCURACY**0.5, 128))
+LAST_ATTEMPT = (0.05, 256)
+"""Relative error of the series and the most harmonics for it, with 0, 1 and 2 Newton steps to follow."""
+RESIDUAL_LIMIT = 2.0**-9
+"""Largest residual that passes for sure; up to 1.5 times as much may. Inside the calibrated range it is below 1e-4."""
+RESIDUAL_BITS = 22
+RESIDUAL_WINDOWS = 4
 
 
 def reciprocal(x: Shared, low: float, high: float, frac_bits: int) -> Protocol[Shared]:
@@ -33,52 +38,68 @@ def reciprocal(x: Shared, low: float, high: float, frac_bits: int) -> Protocol[S
         high: Upper end.
         frac_bits: Fractional bits of the result, whose largest value is 1 / low.
     """
-    return (yield from _newton(x, "reciprocal", low, high, frac_bits))
+    return (yield from _inverse(x, "reciprocal", low, high, frac_bits))
 
 
 def rsqrt(x: Shared, low: float, high: float, frac_bits: int) -> Protocol[Shared]:
     """Return x^(-1/2) for x in [low, high], low > 0; arguments as in :func:`reciprocal`."""
-    return (yield from _newton(x, "rsqrt", low, high, frac_bits))
+    return (yield from _inverse(x, "rsqrt", low, high, frac_bits))
 
 
-def _newton(x: Shared, name: str, low: float, high: float, frac_bits: int) -> Protocol[Shared]:
-    series = fit_relative(name, low, high, GUESS_ERROR, x.frac_bits)
-    yield from masked(x, RING_BITS)
+def _inverse(x: Shared, name: str, low: float, high: float, frac_bits: int) -> Protocol[Shared]:
+    series, steps = first_guess(name, low, high, x.frac_bits)
     raw, _ = yield from evaluate(x, series)
-    guess = yield from truncate(raw, frac_bits)
-    for step in range(STEPS):
-        last = step == STEPS - 1
-        guess = yield from _step(x, guess, name, frac_bits, check=last)
-    return guess
+    result = yield from truncate(raw, frac_bits)
+    for _ in range(steps):
+        near_one = yield from _near_one(x, result, name)
+        result = yield from _newton(result, near_one, 0 if name == "reciprocal" else 1)
+    checks.verify_later(lambda: _verification(x, result, name))
+    return result
 
 
-def _step(x: Shared, guess: Shared, name: str, frac_bits: int, *, check: bool) -> Protocol[Shared]:
-    """Return y + y e (reciprocal, e = 1 - x y) or y + y e / 2 (inverse root, e = 1 - x y^2)."""
-    if name == "reciprocal":
-        scaled, halving = (yield from product(x, guess, "mul")), 0
-    else:
-        power = yield from square(guess)
-        power = yield from truncate(power, _square_bits(x, frac_bits))
-        scaled, halving = (yield from product(x, power, "mul")), 1
-    near_one = yield from truncate(scaled, RESIDUAL_BITS)
+def first_guess(name: str, low: float, high: float, frac_bits: int) -> tuple[Series, int]:
+    """Return the series, and how many Newton steps it needs: none, unless the range is too wide for the series alone.
+
+    Raises:
+        MpcCompileError: If not even a guess with a relative error of 0.05 can be fitted.
+    """
+    for steps, (error, harmonics) in enumerate(ATTEMPTS):
+        try:
+            return fit_relative(name, low, high, error, frac_bits, harmonics), steps
+        except MpcCompileError:
+            continue
+    error, harmonics = LAST_ATTEMPT
+    return fit_relative(name, low, high, error, frac_bits, harmonics), len(ATTEMPTS)
+
+
+def _near_one(x: Shared, y: Shared, name: str) -> Protocol[Shared]:
+    """Return x y or x y^2, with ``RESIDUAL_BITS`` fractional bits."""
+    factor = y
+    if name == "rsqrt":
+        power = yield from square(y)
+        factor = yield from truncate(power, min(power.frac_bits, max(y.frac_bits, 44 - x.frac_bits)))
+    scaled = yield from product(x, factor, "mul")
+    return (yield from truncate(scaled, RESIDUAL_BITS))
+
+
+def _newton(y: Shared, near_one: Shared, halvings: int) -> Protocol[Shared]:
+    """Return y + y e / 2^halvings, e = 1 - near_one."""
     one = (1 << RESIDUAL_BITS) if current().rank == 0 else 0
-    residual = Shared(one - near_one.share, RESIDUAL_BITS)
-    change = yield from product(guess, residual, "mul")
-    if check:
-        wire = yield from masked(residual, RING_BITS)
-        checks.expect_near_zero(residual, wire, RESIDUAL_LIMIT)
-    change = Shared(change.share, change.frac_bits + halving)
-    change = yield from truncate(change, frac_bits)
-    return Shared(guess.share + change.share, frac_bits)
+    change = yield from product(y, Shared(one - near_one.share, RESIDUAL_BITS), "mul")
+    change = yield from truncate(Shared(change.share, change.frac_bits + halvings), y.frac_bits)
+    return Shared(y.share + change.share, y.frac_bits)
 
 
-RESIDUAL_BITS = 22
-
-
-def _square_bits(x: Shared, frac_bits: int) -> int:
-    return min(2 * frac_bits, max(frac_bits, 60 - x.frac_bits - 16))
+def _verification(x: Shared, y: Shared, name: str) -> Protocol[None]:
+    near_one = yield from _near_one(x, y, name)
+    low = round((1 - RESIDUAL_LIMIT) * (1 << RESIDUAL_BITS))
+    window_bits = round(math.log2(2 * RESIDUAL_LIMIT * (1 << RESIDUAL_BITS) / RESIDUAL_WINDOWS))
+    checks.expect_window(near_one.wires[0], low, RESIDUAL_WINDOWS, window_bits)
 
 
 def result_bits(largest: float, total_bits: int = 24) -> int:
     """Return the fractional bits that give a value of at most ``largest`` about ``total_bits`` significant bits."""
     return max(8, min(30, total_bits - math.ceil(math.log2(max(largest, 2**-20)))))
+
+
+Verification = Callable[[], Protocol[None]]

@@ -54,18 +54,21 @@ def truncate(x: Shared, frac_bits: int, bits: int = RING_BITS) -> Protocol[Share
     """Bring a value down to ``frac_bits`` fractional bits, with no chance of a wrap-around.
 
     With z = value + 2^(m-3) in [0, 2^(m-2)) and Z = z + r mod 2^m opened, r uniform: the sum wrapped exactly when r's
-    top bit is set and Z's is not, so z >> s = (Z >> s) - (r >> s) + [top(r)] (1 - top(Z)) 2^(m-s), at most one unit in
-    the last place below the true quotient. Modulo 2^(m-s) the carry vanishes, so the opening doubles as a masked
-    opening of the result.
+    top bit is set and Z's is not, so (Z >> s) - (r >> s) + [top(r)] (1 - top(Z)) 2^(m-s) is z >> s or one more. It is one
+    more as often as the bits taken off say, because those of r are uniform: the error is below one unit in the last
+    place, and zero on average. Modulo 2^(m-s) the carry vanishes, so the opening doubles as a masked opening of the
+    result.
 
     Args:
         x: A secret with |x| < 2^(bits - 3 - x.frac_bits).
-        frac_bits: Fractional bits of the result; already there, nothing happens.
+        frac_bits: Fractional bits of the result; already there, nothing happens, and more are zeros put behind.
         bits: The ring m that the share is valid in; ``x``'s shares need to be right modulo 2^bits only.
     """
     drop = x.frac_bits - frac_bits
     if drop == 0 and bits == RING_BITS:
         return x
+    if drop < 0:
+        return Shared(x.share << -drop, frac_bits)
     if frac_bits in x.truncated:
         return x.truncated[frac_bits]
     offset = 1 << (bits - HEADROOM_BITS)

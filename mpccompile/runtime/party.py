@@ -83,6 +83,7 @@ class Party:
         self.frac_bits = frac_bits
         self.ledger = Ledger()
         self.checks: list[Any] = []
+        self.deferred: list[tuple[int, Any]] = []
         self.seconds: dict[int, float] = {}
 
     def draw(self, step: Step) -> Mask:
@@ -253,6 +254,7 @@ class LiveParty(Party):
         self._pool = pool
         self.ledger = Ledger()
         self.checks = []
+        self.deferred = []
         self.seconds = {}
 
     def draw(self, step: Step) -> Mask:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from mpccompile.runtime import checks
 from mpccompile.runtime.inverse import reciprocal, result_bits
-from mpccompile.runtime.openings import truncate
-from mpccompile.runtime.party import Protocol, current
+from mpccompile.runtime.openings import masked, truncate
+from mpccompile.runtime.party import Protocol, current, together
 from mpccompile.runtime.products import product, square
-from mpccompile.runtime.series import WINDOWS, Series, evaluate, fit
+from mpccompile.runtime.series import Series, evaluate, fit
 from mpccompile.runtime.shared import Shared
 
 CENTRE_BITS = 8
@@ -80,7 +80,7 @@ def softmax(x: Shared, keep: Tensor | None, scope: SoftmaxRange, tolerance: floa
     allowed = None if keep is None else keep.expand(x.shape).to(x.share.device)
     if allowed is not None:
         raw = Shared(raw.share * allowed, raw.frac_bits)
-    checks.expect_window(wire, series.origin, WINDOWS, series.window_bits, only=allowed)
+    checks.expect_window(wire, series.origin, series.windows, series.window_bits, only=allowed)
     largest = math.exp(scope.high * 2.0**-scope.halvings)
     weights = yield from truncate(raw, min(WEIGHT_BITS, result_bits(largest)))
     empty = None if allowed is None else ~allowed.any(-1, keepdim=True)
@@ -151,5 +151,11 @@ def _divided(weights: Shared, rows: Shared, total: tuple[float, float], empty: T
         middle = round((low + high) / 2 * (1 << rows.frac_bits))
         rows = Shared(rows.share + empty * middle, rows.frac_bits)
     divisor = yield from truncate(rows, min(rows.frac_bits, result_bits(high)))
-    inverse = yield from reciprocal(divisor, low, high, result_bits(1 / low))
+    inverse, _ = yield from together(_opened_reciprocal(divisor, low, high), masked(weights))
     return (yield from product(weights, inverse, "mul"))
+
+
+def _opened_reciprocal(divisor: Shared, low: float, high: float) -> Protocol[Shared]:
+    inverse = yield from reciprocal(divisor, low, high, result_bits(1 / low))
+    yield from masked(inverse)
+    return inverse

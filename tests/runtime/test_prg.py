@@ -88,8 +88,8 @@ def test_words_are_uniform_in_their_range(bits):
     words = Prg(SEED).words((1 << 16,), bits=bits)
     assert words.dtype == torch.int64
     if bits < 64:
-        assert words.min() >= 0
-        assert words.max() < 1 << bits
+        assert words.min().item() >= 0
+        assert words.max().item() < 1 << bits
     for low in range(0, bits, 8):
         width = min(8, bits - low)
         cells = 1 << width

@@ -91,10 +91,11 @@ def test_constant_matrices_with_long_inner_dimensions_are_exact(method, value, r
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("rows", [2, 12])
 def test_the_inner_dimension_is_cut_before_a_sum_overflows(method, rows):
-    # Digits of -128 alone, whose products are the largest there are.
-    a = torch.full((rows, 70000), -0x8080808080808080 + (1 << 63))
-    b = extremes((70000, 2))
-    assert agree(ring.matmul(a, b, method=method), python_product(a, b))
+    # Eight digits of -128, whose products are the largest there are.
+    value = 0x7F7F7F7F7F7F7F80
+    a = torch.full((rows, 70000), value)
+    found = ring.matmul(a, a.t(), method=method)
+    assert set(found.reshape(-1).tolist()) == {(70000 * value * value + 2**63) % 2**64 - 2**63}
     low = torch.full((rows, 140000), -128)
     found = ring.matmul(low, low.t(), a_known_bits=8, b_known_bits=8, method=method)
     assert set(found.reshape(-1).tolist()) == {140000 << 14}
@@ -243,7 +244,11 @@ def test_a_method_that_is_missing_or_saturates_is_never_chosen(monkeypatch):
         monkeypatch.setattr(limbs, "int8_product", kernel)
         assert not limbs.is_exact.__wrapped__(CPU)
         monkeypatch.setattr(limbs, "is_exact", limbs.is_exact.__wrapped__)
-        assert choose.measured.__wrapped__(CPU, 1).limbs == math.inf
+        rates = choose.measured.__wrapped__(CPU, 1)
+        assert rates.limbs == math.inf
+        for rows in (1, 128):
+            problem = choose.Problem(1, rows, 768, 768, 64, 16, 64, prepared=True)
+            assert choose._limbs_seconds(problem, rates) == math.inf
         monkeypatch.undo()
 
 

@@ -1,13 +1,13 @@
 """Which method multiplies fastest on this machine: rates measured once in a process, and a model of the work.
 
 Every method is exact, so the choice changes no result. The rates are measured at the first product on a device, in
-about 0.02 s; the shapes of the model come from the digit counts of the operands.
+0.02 s, or 0.25 s on a busy machine; the shapes of the model come from the digit counts of the operands.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -34,7 +34,7 @@ _PROBE_COLUMNS = 256
 # digits; one digit pair of a result with few rows; one word or digit byte of a long operand that is read once.
 _CALL = 5e-6
 _LEVEL_RESULT = 0.9e-9
-_PAIR_RESULT = 2e-9
+_PAIR_RESULT = 4e-9
 _WORD_READ = 1.5e-9
 _DIGIT_READ = 0.06e-9
 # Calls of a digit method besides its products, and how much longer it takes to split the right operand, which is also
@@ -95,8 +95,25 @@ def _chosen(problem: Problem, device: torch.device, threads: int) -> Method:
 
 
 @cache
-def measured(device: torch.device, threads: int) -> Rates:  # noqa: ARG001 - the rates differ with the threads
-    """Measure the rates of ``device`` for ``threads`` threads."""
+def measured(device: torch.device, threads: int) -> Rates:
+    """Measure the rates of ``device`` for ``threads`` threads.
+
+    One thread is measured too, and the better rate counts: where other processes hold the cores at this moment, threads
+    that wait for each other would make every threaded method look 20 times slower than it will be.
+    """
+    alone = _measured(device)
+    if threads == 1 or device.type != "cpu":
+        return alone
+    torch.set_num_threads(1)
+    try:
+        single = _measured(device)
+    finally:
+        torch.set_num_threads(threads)
+    return Rates(*(min(pair) for pair in zip(astuple(alone), astuple(single), strict=True)))
+
+
+def _measured(device: torch.device) -> Rates:
+    """Measure the rates of ``device`` as it is set now."""
     m, k, n = _PROBE_ROWS, _PROBE_INNER, _PROBE_COLUMNS
     left = torch.arange(m * k, dtype=torch.int64, device=device).view(m, k)
     right = torch.arange(n * k, dtype=torch.int64, device=device).view(n, k)
@@ -138,7 +155,9 @@ def _finish(device: torch.device) -> None:
 
 
 def _limbs_seconds(problem: Problem, rates: Rates) -> float:
-    """Predict the time of the int8 digit method."""
+    """Predict the time of the int8 digit method; infinite where there is none."""
+    if rates.limbs == _UNAVAILABLE:
+        return _UNAVAILABLE
     few, many = limbs.digit_count(problem.left_bits), limbs.digit_count(problem.right_bits)
     plan = terms(few, many, limbs.digit_count(problem.ring_bits), 1)
     pairs = sum(term.pairs for term in plan)

@@ -111,29 +111,30 @@ def matmul(
             prepared operand was prepared for a smaller ring.
     """
     _check(a, a_known_bits, ring_bits)
+    shape = _product_shape(a, b)
     if isinstance(b, Operand):
         _check_prepared(b, b_known_bits, ring_bits)
     else:
         _check(b, b_known_bits, ring_bits)
-    if a.shape[-1] != b.shape[-2]:
-        raise InputError(f"matrices of shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be multiplied")
-    batch = broadcast(a.shape[:-2], b.shape[:-2])
-    shape = (*batch, a.shape[-2], b.shape[-1])
     if a.device.type == "meta" or 0 in shape or a.shape[-1] == 0:
         return torch.zeros(shape, dtype=torch.int64, device=a.device)
     # One matrix for all rows: a single product.
     left = a.reshape(-1, a.shape[-1]) if len(b.shape) == _MATRIX else a
-    left_bits = _bits(a_known_bits, ring_bits)
-    if isinstance(b, Operand):
-        return _multiply(left, b, left_bits, ring_bits).view(shape)
-    right_bits = _bits(b_known_bits, ring_bits)
-    if method is None:
-        count = torch.Size(batch).numel() if left is a else 1
+    bits = _bits(a_known_bits, ring_bits), _bits(b_known_bits, ring_bits), ring_bits
+    if not isinstance(b, Operand):
         rows, inner = left.shape[-2:]
-        problem = choose.Problem(count, rows, inner, b.shape[-1], left_bits, right_bits, ring_bits)
-        method = choose.choose(problem, a.device)
-    sums = b.sum(-2, keepdim=True) if _offset(left_bits, ring_bits, method) else None
-    return _multiply(left, _split(b, method, b_known_bits, ring_bits, sums), left_bits, ring_bits).view(shape)
+        count = 1 if len(b.shape) == _MATRIX else torch.Size(shape[:-2]).numel()
+        method = method or choose.choose(choose.Problem(count, rows, inner, shape[-1], *bits), a.device)
+        sums = b.sum(-2, keepdim=True) if _offset(bits[0], ring_bits, method) else None
+        b = _split(b, method, b_known_bits, ring_bits, sums)
+    return _multiply(left, b, bits[0], ring_bits).view(shape)
+
+
+def _product_shape(a: Tensor, b: Tensor | Operand) -> tuple[int, ...]:
+    """Return the shape of a @ b, or refuse matrices that do not fit."""
+    if len(b.shape) < _MATRIX or a.shape[-1] != b.shape[-2]:
+        raise InputError(f"matrices of shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be multiplied")
+    return (*broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1])
 
 
 def _bits(known_bits: int | None, ring_bits: int) -> int:

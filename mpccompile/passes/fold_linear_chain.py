@@ -1,0 +1,64 @@
+"""Make one linear of two with nothing between."""
+
+from __future__ import annotations
+
+from torch import fx
+
+from mpccompile.ir import ops
+from mpccompile.ir.channels import bias_name, why_fixed
+from mpccompile.ir.edit import Edit, edited
+from mpccompile.ir.program import Program
+from mpccompile.ir.rewrite import arguments, is_call, shape_of
+
+_MOST_GROWTH = 2.0
+"""The product of a narrow bottleneck's weights is larger than both; more than twice as large, it costs more to compute
+and to keep than it saves in messages."""
+
+
+def fold_linear_chain(program: Program) -> Program:
+    """Multiply the weights of a linear that feeds only another linear.
+
+    before: ``linear(linear(%x, %w1, %b1), %w2, %b2)``
+    after: ``linear(%x, %w2 @ %w1, %w2 @ %b1 + %b2)``
+    """
+    edit = edited(program)
+    for node in edit.nodes:
+        if is_call(node, ops.linear) and is_call(node.args[0], ops.linear):
+            inner = node.args[0]
+            if isinstance(inner, fx.Node):
+                reason = _why_not(edit, inner, node)
+                if reason:
+                    edit.skip(node, reason)
+                else:
+                    _fold(edit, inner, node)
+    return edit.done()
+
+
+def _why_not(edit: Edit, inner: fx.Node, outer: fx.Node) -> str:
+    if len(inner.users) > 1:
+        return f"others read %{inner.name} too"
+    reason = why_fixed(edit, inner) or why_fixed(edit, outer)
+    if reason:
+        return reason
+    middle, inputs = shape_of(arguments(inner)["weight"])
+    outputs = shape_of(arguments(outer)["weight"])[0]
+    if inputs * outputs > _MOST_GROWTH * middle * (inputs + outputs):
+        return f"a bottleneck of {middle} between {inputs} and {outputs} is cheaper to compute"
+    return ""
+
+
+def _fold(edit: Edit, inner: fx.Node, outer: fx.Node) -> None:
+    first, second = arguments(inner), arguments(outer)
+    left, right = edit.known(second["weight"]), edit.known(first["weight"])
+    if left is None or right is None:
+        raise ValueError(f"%{outer.name} has no stored weight")
+    vectors = []
+    if first["bias"] is not None:
+        vectors.append(left @ edit.known(first["bias"]))
+    if second["bias"] is not None:
+        vectors.append(edit.known(second["bias"]))
+    weight = edit.weight(second["weight"], outer, left @ right)
+    bias = None
+    if vectors:
+        bias = edit.weight(second["weight"], outer, vectors[0] + sum(vectors[1:]), name=bias_name(weight))
+    edit.change(outer, x=first["x"], weight=weight, bias=bias)

@@ -1,0 +1,173 @@
+"""Truncation is exact within one unit in the last place, whatever the mask; openings are made once."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+import torch
+
+from mpccompile.runtime import ring
+from mpccompile.runtime.openings import HEADROOM_BITS, RING_BITS, masked, truncate
+from mpccompile.runtime.shared import Shared
+from tests.runtime.pair import added, plan_of, random_words, run_call, share, wire_values
+
+WIDTHS = (64, 48, 40, 32)
+DROPS = (0, 1, 8, 16, 20)
+REPEATS = 64
+"""Fresh masks each adversarial value meets in one run."""
+MASS = 10_000_000
+CHUNK = 1 << 20
+SIGMAS = 7.0
+"""A normal variable is further out with probability 3e-12."""
+
+
+def extremes(bits: int) -> torch.Tensor:
+    """Return every value at which a carry, a sign or a wrap could go wrong, within what truncation promises."""
+    limit = 1 << (bits - HEADROOM_BITS)
+    powers = [sign * (1 << k) + step for k in range(bits) for sign in (1, -1) for step in (-1, 0, 1)]
+    edges = [limit - 1, limit - 2, -limit, -limit + 1, 0]
+    return torch.tensor(sorted({v for v in [*powers, *edges] if -limit <= v < limit}), dtype=torch.int64)
+
+
+def truncating(frac_bits: int, bits: int) -> Any:
+    return lambda x: truncate(x, frac_bits, bits)
+
+
+def units_off(result: torch.Tensor, value: torch.Tensor, drop: int) -> torch.Tensor:
+    """Return result - floor(value / 2^drop): 0 or 1 when truncation is right, and 0 when the quotient is whole."""
+    return result - (value >> drop)
+
+
+def count_wrap_failures(total: int, seed: int, drop: int = 16, bits: int = RING_BITS) -> int:
+    """Truncate ``total`` values of the whole promised range under fresh masks; return how many came out wrong.
+
+    Args:
+        total: How many truncations, rounded up to a whole number of chunks.
+        seed: Makes the run repeatable: it fixes values, shares and masks.
+        drop: Bits taken off.
+        bits: Ring width.
+    """
+    shape = (CHUNK,)
+    zeros = torch.zeros(shape, dtype=torch.int64)
+    program = truncating(0, bits)
+    plan = plan_of(program, (Shared(zeros, drop), Shared(zeros, drop)))
+    first, second = (hashlib.sha256(f"{seed} {rank}".encode()).digest() for rank in (0, 1))
+    generator = torch.Generator().manual_seed(seed)
+    limit = 1 << (bits - HEADROOM_BITS)
+    corners = extremes(bits)
+    failures = 0
+    for call in range(-(-total // CHUNK)):
+        value = torch.randint(-limit, limit, shape, generator=generator)
+        value[: CHUNK // 4] >>= torch.randint(0, bits - HEADROOM_BITS, (CHUNK // 4,), generator=generator)
+        value[-CHUNK // 4 :] = corners[torch.randint(0, len(corners), (CHUNK // 4,), generator=generator)]
+        pair = (Shared(value - zeros, drop), Shared(zeros, drop))
+        outcome = run_call(program, pair, seeds=(first, second), call=call, plan=plan)
+        off = units_off(added(outcome.results), value, drop)
+        whole = (value & ((1 << drop) - 1)) == 0
+        failures += int(((off < 0) | (off > 1) | (whole & (off != 0))).sum())
+    return failures
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+@pytest.mark.parametrize("drop", DROPS)
+def test_truncation_is_within_one_unit_at_every_extreme(bits, drop):
+    value = extremes(bits).repeat(REPEATS)
+    # Only the low bits of the shares are promised to be right.
+    shifted = value if bits == RING_BITS else value + (random_words(value.shape) << bits)
+    outcome = run_call(truncating(0, bits), share(shifted, drop))
+    off = units_off(added(outcome.results), value, drop)
+    assert set(off.unique().tolist()) <= {0, 1}
+    whole = (value & ((1 << drop) - 1)) == 0
+    assert not off[whole].any()
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+@pytest.mark.parametrize("drop", [8, 16])
+def test_truncation_leaves_a_wire_of_its_result(bits, drop):
+    value = extremes(bits).repeat(8)
+    outcome = run_call(truncating(0, bits), share(value, drop))
+    (wire,) = outcome.results[0].wires
+    assert wire.bits == bits - drop
+    assert torch.equal(wire_values(outcome.results), ring.reduce(added(outcome.results), wire.bits))
+
+
+def test_ten_million_truncations_never_wrap():
+    assert count_wrap_failures(MASS, seed=1) == 0
+
+
+def test_the_count_of_wraps_sees_wraps():
+    # Past the promised range the top bit of the shifted value is taken, and the recovered carry is wrong.
+    value = torch.full((4096,), (1 << 63) - 1)
+    outcome = run_call(truncating(0, RING_BITS), share(value, 16))
+    off = units_off(added(outcome.results), value, 16)
+    assert int(((off < 0) | (off > 1)).sum()) > 0
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1 / 65536, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("whole", [0, -3, (1 << 44) - 5, -(1 << 44)])
+def test_truncation_rounds_up_as_often_as_the_fraction_says(fraction, whole):
+    count, drop = 20_000, 16
+    value = torch.full((count,), (whole << drop) + round(fraction * (1 << drop)))
+    outcome = run_call(truncating(0, RING_BITS), share(value, drop))
+    ups = int(units_off(added(outcome.results), value, drop).sum())
+    deviation = (count * fraction * (1 - fraction)) ** 0.5
+    assert abs(ups - count * fraction) <= SIGMAS * deviation + 1
+
+
+def test_truncating_to_more_fractional_bits_is_exact():
+    value = torch.tensor([0, 1, -1, 12345, -(1 << 40)])
+    outcome = run_call(truncating(16, RING_BITS), share(value, 12))
+    assert outcome.results[0].frac_bits == 16
+    assert torch.equal(added(outcome.results), value << 4)
+    assert outcome.channels[0].bytes_sent == 0
+
+
+def test_a_value_is_truncated_once():
+    def program(x):
+        first = yield from truncate(x, 16)
+        second = yield from truncate(x, 16)
+        assert second is first
+        return first
+
+    outcome = run_call(program, share(torch.arange(5) << 20, 32))
+    assert outcome.channels[0].bytes_sent == 5 * 8
+    assert sum(row.rounds for row in outcome.plan.traffic) == 1
+
+
+def test_a_value_at_its_fractional_bits_is_left_alone():
+    outcome = run_call(truncating(16, RING_BITS), share(torch.arange(5), 16))
+    assert outcome.channels[0].bytes_sent == 0
+    assert torch.equal(added(outcome.results), torch.arange(5))
+
+
+@pytest.mark.parametrize("bits", [1, 7, 20, 48, 64])
+def test_an_opening_carries_the_value_modulo_its_width(bits):
+    def program(x):
+        yield from masked(x, bits)
+        return x
+
+    value = torch.cat([extremes(64), random_words((50,))])
+    outcome = run_call(program, share(value, 16))
+    assert torch.equal(wire_values(outcome.results), ring.reduce(value, bits))
+    assert outcome.channels[0].bytes_sent == -(-value.numel() * bits // 8)
+
+
+def test_a_wider_wire_serves_a_narrower_one_but_not_the_other_way_round():
+    def program(x):
+        narrow = yield from masked(x, 20)
+        wide = yield from masked(x, 64)
+        again = yield from masked(x, 20)
+        middle = yield from masked(x, 48)
+        assert again is narrow
+        assert middle is wide
+        assert wide.mask.key != narrow.mask.key
+        return x
+
+    outcome = run_call(program, share(torch.arange(8), 16))
+    assert outcome.channels[0].bytes_sent == 20 + 64
+    assert len(outcome.parties[0].openings) == 2
+    for index in (0, 1):
+        width = outcome.results[0].wires[index].bits
+        assert torch.equal(wire_values(outcome.results, index), ring.reduce(torch.arange(8), width))
