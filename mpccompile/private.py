@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import tempfile
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -178,7 +179,7 @@ class PrivateModel:
 
     def _loaded(self, package: Package) -> Session:
         if self._session is None:
-            self._session = Session(self._options.device)
+            self._session = _session(self._options)
         if not self._session.is_loaded(_program_name(package)):
             self._session.load(_program_name(package), package.folder)
         return self._session
@@ -191,6 +192,19 @@ class PrivateModel:
                 "nothing has been compiled yet", hint="Give example_inputs to compile, or call the private model first."
             )
         return next(reversed(self._packages.values()))
+
+
+def _session(options: Options) -> Session:
+    if options.target != "crypten":
+        return Session(options.device)
+    if options.dealer == "insecure-local":
+        warnings.warn(
+            "dealer='insecure-local': rank 0 makes the triples, and could see every value of this run",
+            UserWarning,
+            stacklevel=2,
+        )
+        return Session(options.device, stock="TFP")
+    return Session(options.device, stock="TTP")
 
 
 def _program_name(package: Package) -> str:
@@ -267,7 +281,8 @@ def make(
 ) -> PrivateModel:
     """Build a private model; see :func:`mpccompile.compile`."""
     examples = example_inputs if isinstance(example_inputs, list) else [example_inputs] if example_inputs else []
-    chosen = compiler.EXACT_PASSES if passes is None else (*compiler.EXACT_PASSES, *passes)
+    exact = compiler.RECOGNISERS if options.target == "crypten" else compiler.EXACT_PASSES
+    chosen = (*exact, *(passes or ()))
     calibration = [batch for batch in examples[1:] if isinstance(batch, Mapping)]
     private = PrivateModel(model, options, chosen, calibration)
     if examples:

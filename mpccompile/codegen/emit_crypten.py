@@ -30,13 +30,13 @@ Triples come from CrypTen's provider, and masks from torch's Mersenne twister, w
 
 _HELPERS = {
     "softmax": """\
-def softmax(x, keep=None):
+def stock_softmax(x, keep=None):
     if keep is None:
         return x.softmax(-1)
     keep = keep.float() if torch.is_tensor(keep) else keep
     return ((x + 100) * keep - 100).softmax(-1) * keep  # -100 has no weight beside any score above -90""",
     "quad_softmax": """\
-def softmax(x, keep=None):
+def stock_softmax(x, keep=None):
     weights = (x + 5).square()
     if keep is not None:
         weights = weights * (keep.float() if torch.is_tensor(keep) else keep)
@@ -44,31 +44,31 @@ def softmax(x, keep=None):
     with crypten.cfg.temp_override({"functions.reciprocal_all_pos": True}):
         return weights / weights.size(-1) * mean.reciprocal()""",
     "layer_norm": """\
-def layer_norm(x, weight=None, bias=None, eps=1e-5):
+def stock_layer_norm(x, weight=None, bias=None, eps=1e-5):
     centred = x - x.mean(-1, keepdim=True)
     variance = centred.square().mean(-1, keepdim=True)  # x.var() would find the mean again
     y = centred * (variance + eps).inv_sqrt()
     y = y if weight is None else y * weight
     return y if bias is None else y + bias""",
     "rms_norm": """\
-def rms_norm(x, weight=None, eps=1e-6):
+def stock_rms_norm(x, weight=None, eps=1e-6):
     y = x * (x.square().mean(-1, keepdim=True) + eps).inv_sqrt()
     return y if weight is None else y * weight""",
     "tanh_gelu": """\
-def gelu(x):
+def stock_gelu(x):
     inner = (x + 0.044715 * x.square() * x) * 0.7978845608
     return 0.5 * x * (1 + inner.tanh())""",
     "erf_gelu": """\
-def gelu(x):
+def stock_gelu(x):
     return 0.5 * x * (1 + (x * 0.7071067812).erf())""",
     "quad_gelu": """\
-def gelu(x):
+def stock_gelu(x):
     return 0.125 * x.square() + 0.25 * x + 0.5""",
     "silu": """\
-def silu(x):
+def stock_silu(x):
     return x * x.sigmoid()""",
     "where": """\
-def where(keep, x, y):
+def stock_where(keep, x, y):
     keep = keep.float()
     return x * keep + y * (1 - keep)""",
 }
@@ -240,7 +240,7 @@ def _embedding(writer: _StockWriter, given: dict[str, Any]) -> str:
 
 def _where(writer: _StockWriter, given: dict[str, Any]) -> str:
     mask, x, y = (writer.text(given[field]) for field in ("mask", "x", "y"))
-    return f"where({mask}, {x}, {y})" if writer.is_secret(given["x"]) else f"where(~{mask}, {y}, {x})"
+    return f"stock_where({mask}, {x}, {y})" if writer.is_secret(given["x"]) else f"stock_where(~{mask}, {y}, {x})"
 
 
 def _reduction(name: str) -> Spelling:
@@ -271,17 +271,17 @@ _SPELLINGS: dict[str, Spelling] = {
     "matmul": _matmul,
     "conv2d": _conv2d,
     "embedding": _embedding,
-    "layer_norm": _function("layer_norm", "x", "weight", "bias", "eps"),
-    "rms_norm": _function("rms_norm", "x", "weight", "eps"),
-    "gelu": _function("gelu", "x"),
-    "silu": _function("silu", "x"),
+    "layer_norm": _function("stock_layer_norm", "x", "weight", "bias", "eps"),
+    "rms_norm": _function("stock_rms_norm", "x", "weight", "eps"),
+    "gelu": _function("stock_gelu", "x"),
+    "silu": _function("stock_silu", "x"),
     "tanh": _method("tanh"),
     "sigmoid": _method("sigmoid"),
     "relu": _method("relu"),
     "exp": _method("exp"),
     "reciprocal": _method("reciprocal"),
     "rsqrt": _method("inv_sqrt"),
-    "softmax": _function("softmax", "x", "mask"),
+    "softmax": _function("stock_softmax", "x", "mask"),
     "where": _where,
     "mean": _reduction("mean"),
     "sum": _reduction("sum"),

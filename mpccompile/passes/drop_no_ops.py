@@ -12,6 +12,7 @@ from mpccompile.ir import ops
 from mpccompile.ir.edit import Edit, edited
 from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import arguments, is_call, shape_of, target_of, value_of, weight_data
+from mpccompile.ir.verify import OPS
 
 Args = dict[str, Any]
 Rule = Callable[[Edit, fx.Node, Args], fx.Node | None]
@@ -61,8 +62,8 @@ def _key(node: fx.Node) -> object:
         return str(node.target)
     if node.op != "call_function" or torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
         return None
-    key = (node.target, _frozen(node.args), _frozen(node.kwargs))
-    return key if not node.is_impure() else None
+    given = arguments(node) if node.target in OPS else {"args": node.args, **node.kwargs}
+    return (node.target, _frozen(given)) if not node.is_impure() else None
 
 
 def _frozen(value: object) -> object:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import fx
 
 from mpccompile.ir import ops
@@ -68,10 +69,18 @@ def _hoist(edit: Edit, node: fx.Node, taken: _Taken, operands: dict[str, Any]) -
     smaller = edit.call(node, target_of(node), *operands.values(), like=node)
     for user in list(node.users):
         edit.replace(user, smaller)
+    # Its operands must not count it among their readers when their turn comes.
+    edit.module.graph.erase_node(node)
 
 
 def _take(edit: Edit, before: fx.Node, value: fx.Node, taken: _Taken, dim: int) -> fx.Node:
-    return edit.call(before, ops.take, value, dim, taken.start, taken.stop, taken.step, like=before)
+    where = (dim, taken.start, taken.stop) if taken.step == 1 else (dim, taken.start, taken.stop, taken.step)
+    if edit.is_secret(value):
+        return edit.call(before, ops.take, value, *where, like=before)
+    data = edit.known(value)
+    if data is not None:
+        return edit.weight(value, before, ops.take(data, *where))
+    return edit.call(before, torch.ops.aten.slice.Tensor, value, *where, like=before)
 
 
 def _aligned(edit: Edit, node: fx.Node, operand: Any, taken: _Taken) -> Any:

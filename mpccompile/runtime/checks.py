@@ -3,7 +3,7 @@
 A masked opening D = x + r already tells the window of x up to one: with u = (D >> g) - (r >> g), u - 1 <= x >> g <= u.
 So x in [0, n 2^g) gives u in {0, ..., n}, and any x outside [-2^g, (n + 1) 2^g) gives another u. The polynomial
 u (u - 1) ... (u - n) is zero on the first set and not on the second; it costs no message, because the dealer shares the
-powers of r >> g. All tests of a call are added up with public random odd coefficients, multiplied by a secret random odd
+falling factorials of r >> g. All tests of a call are added up with public random odd coefficients, multiplied by a secret random odd
 number, and opened once: zero says that every value was in range, anything else is random.
 """
 
@@ -20,6 +20,9 @@ from mpccompile.runtime import ring
 from mpccompile.runtime.openings import RING_BITS, draw
 from mpccompile.runtime.party import Opening, Protocol, current, together
 from mpccompile.runtime.shared import Wire
+
+CHUNK = 1 << 14
+"""Elements tested at a time, so that temporaries stay in the second-level cache."""
 
 REPEATS = 2
 """Independent sums per site: one misses a single violation with probability 2^-20 at worst, two 2^-40."""
@@ -49,34 +52,43 @@ def expect_window(wire: Wire, low: int, windows: int, window_bits: int, only: Te
     party = current()
     bits = wire.bits - window_bits
     degree = windows + 1
-    powers = draw(
-        "powers", (degree, *wire.mask.share.shape), wire.mask, params=(wire.bits, window_bits, degree)
-    )
-    high = ring.logical_shift_right(ring.reduce(wire.delta - low, wire.bits), window_bits)
-    share = _polynomial(high, powers.share, degree, party.rank)
-    if only is not None:
-        share = share * only
-    coins = party.public_coins((REPEATS, *share.shape)) | 1
-    total = (coins * share).flatten(1).sum(1)
+    falling = draw("falling", (degree, *wire.mask.share.shape), wire.mask, params=(wire.bits, window_bits, degree))
+    coins = party.public_coins((REPEATS, *wire.mask.share.shape)) | 1
+    total = _combined(wire, low, window_bits, falling.share, coins, only)
     party.checks.append(Check(party.ledger.line, total, bits))
 
 
-def _polynomial(high: Tensor, powers: Tensor, degree: int, rank: int) -> Tensor:
-    """Return the share of prod_j (h - m - j), j = 0..degree-1, as a polynomial in the mask's powers m^i.
+def _combined(
+    wire: Wire, low: int, window_bits: int, falling: Tensor, coins: Tensor, only: Tensor | None
+) -> Tensor:
+    """Return the shares of sum_i coin_i u_i (u_i - 1) ... (u_i - n), one for each repeat.
 
-    Horner in h would need a product per power; expanding prod_j (h - j - m) = sum_i (-m)^i e(h), where e(h) is the
-    elementary symmetric polynomial of h, h - 1, ..., costs one multiplication and one addition per coefficient.
+    The product is the falling factorial (h - m)_D of D = n + 1 factors, h = (D >> g) public and m = r >> g, and
+    falling factorials of sums expand as powers do (Vandermonde): (h - m)_D = sum_i C(D, i) (h)_(D-i) (-m)_i. The dealer
+    shares C(D, i) (-m)_i, so an element takes 2 D multiplications.
     """
-    coefficients = [torch.ones_like(high)]
-    for index in range(degree):
-        factor = high - index
-        shifted = [torch.zeros_like(high), *coefficients]
-        scaled = [coefficient * factor for coefficient in coefficients]
-        coefficients = [-low + keep for low, keep in zip(shifted, [*scaled, torch.zeros_like(high)], strict=True)]
-    share = coefficients[0] if rank == 0 else torch.zeros_like(high)
-    for power, coefficient in zip(powers, coefficients[1:], strict=True):
-        share = share + coefficient * power
-    return share
+    if coins.device.type == "meta":
+        return torch.empty(REPEATS, dtype=torch.int64, device="meta")
+    delta, rows = wire.delta.reshape(-1), falling.reshape(falling.shape[0], -1)
+    factors = (coins if only is None else coins * only).reshape(REPEATS, -1)
+    total = torch.zeros(REPEATS, dtype=torch.int64, device=delta.device)
+    size = CHUNK if delta.device.type == "cpu" else max(1, delta.numel())
+    for start in range(0, delta.numel(), size):
+        part = slice(start, start + size)
+        high = ring.logical_shift_right(ring.reduce(delta[part] - low, wire.bits), window_bits)
+        share = _falling_product(high, rows[:, part], current().rank)
+        total += (factors[:, part] * share).sum(1)
+    return total
+
+
+def _falling_product(high: Tensor, rows: Tensor, rank: int) -> Tensor:
+    degree = rows.shape[0]
+    product = torch.ones_like(high)
+    share = rows[degree - 1].clone()
+    for index in range(degree - 1):
+        product = product * (high - index)
+        share.addcmul_(product, rows[degree - 2 - index])
+    return share + product * (high - (degree - 1)) if rank == 0 else share
 
 
 def verify_later(verification: Callable[[], Protocol[None]]) -> None:

@@ -86,12 +86,15 @@ def _trigonometry(mask: Tensor, period_bits: int, harmonics: int, scale_bits: in
     return out
 
 
-def _powers(mask: Tensor, bits: int, drop: int, degree: int) -> Tensor:
-    high = _shift(mask, bits, drop)
-    rows = [high]
-    for _ in range(degree - 1):
-        rows.append(rows[-1] * high)
-    return torch.stack(rows)
+def _falling(mask: Tensor, bits: int, drop: int, degree: int) -> Tensor:
+    """Return C(degree, i) (-m)(-m - 1) ... (-m - i + 1) for i = 1..degree, m the mask's bits above ``drop``."""
+    negative = -_shift(mask, bits, drop)
+    out = torch.empty((degree, *mask.shape), dtype=torch.int64, device=mask.device)
+    factorial = torch.ones_like(negative)
+    for index in range(degree):
+        factorial = factorial * (negative - index)
+        torch.mul(factorial, math.comb(degree, index + 1), out=out[index])
+    return out
 
 
 def _odd(shape_of: Tensor) -> Tensor:
@@ -105,7 +108,7 @@ _VALUES: dict[str, Callable[..., Tensor]] = {
     "shift": _shift,
     "top_bit": _top_bit,
     "trigonometry": _trigonometry,
-    "powers": _powers,
+    "falling": _falling,
     "odd": _odd,
     "xor_of": lambda a, bits: ring.reduce(a, bits),
     "and": lambda a, b, _bits: a & b,
@@ -114,7 +117,7 @@ _VALUES: dict[str, Callable[..., Tensor]] = {
 
 _WIDTHS: dict[str, Callable[..., int]] = {
     "top_bit": lambda bits, width: width,
-    "powers": lambda bits, drop, degree: bits - drop,
+    "falling": lambda bits, drop, degree: bits - drop,
     "xor_of": lambda bits: bits,
     "and": lambda bits: bits,
     "bit_of": lambda width: width,

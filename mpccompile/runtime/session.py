@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Listener, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -38,12 +38,16 @@ class CallReport:
         offline_seconds: Preparing the call's randomness: the slowest of dealer and parties.
         traffic: Per statement: (line of model.py, bytes rank 0 sent, bytes rank 1 sent, rounds).
         line_seconds: Per statement: (line, seconds at rank 0).
+        offline_bytes: What was sent to prepare the randomness, where only the run itself can tell.
+        peak_bytes: Most memory that (rank 0, rank 1) held since it started.
     """
 
     online_seconds: float
     offline_seconds: float
     traffic: tuple[tuple[int, int, int, int], ...]
     line_seconds: tuple[tuple[int, float], ...]
+    offline_bytes: int | None = None
+    peak_bytes: tuple[int, int] = (0, 0)
 
 
 class Session:
@@ -55,9 +59,12 @@ class Session:
     Args:
         device: Where the parties compute.
         threads: Threads of each party and the dealer.
+        stock: Run stock CrypTen, with triples from a third process ("TTP") or from rank 0 ("TFP").
     """
 
-    def __init__(self, device: str = "cpu", threads: int = 1) -> None:
+    def __init__(self, device: str = "cpu", threads: int = 1, stock: Literal["", "TTP", "TFP"] = "") -> None:
+        self._roles = ROLES[1:] if stock == "TFP" else ROLES
+        self._options = ["--threads", str(threads), *(["--stock", stock] if stock else [])]
         self._folder = Path(tempfile.mkdtemp(prefix="mpccompile-"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._links: dict[str, Connection] = {}
@@ -76,17 +83,17 @@ class Session:
         key = secrets.token_bytes(32)
         address = str(self._folder / "control")
         with Listener(address, authkey=key) as listener:
-            for role in ROLES:
+            for role in self._roles:
                 self._processes[role] = self._spawn(role, address, key, threads)
                 self._links[role] = self._accept(listener, role)
         for role in ("0", "1"):
             messages.send(self._links[role], {})
         rendezvous = f"file://{self._folder / 'rendezvous'}"
-        self._ask({role: ({"command": "start", "device": device, "rendezvous": rendezvous}, {}) for role in ROLES})
+        self._ask({role: ({"command": "start", "device": device, "rendezvous": rendezvous}, {}) for role in self._roles})
 
     def _spawn(self, role: str, address: str, key: bytes, threads: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "mpccompile.runtime.worker", "--role", role, "--control", address]
-        command += ["--dealer", str(self._folder / "dealer"), "--threads", str(threads)]
+        command += ["--dealer", str(self._folder / "dealer"), *self._options]
         root = str(Path(__file__).resolve().parents[2])
         paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(threads)}
@@ -113,7 +120,7 @@ class Session:
 
     def load(self, program: str, folder: Path) -> None:
         """Load a package into all three processes, under a name of its own."""
-        self._ask({role: ({"command": "load", "program": program, "folder": str(folder)}, {}) for role in ROLES})
+        self._ask({role: ({"command": "load", "program": program, "folder": str(folder)}, {}) for role in self._roles})
         self._loaded.add(program)
         self._prepared[program] = []
 
@@ -126,7 +133,7 @@ class Session:
         for _ in range(calls):
             self._calls += 1
             header = {"command": "prepare", "program": program, "call": self._calls}
-            replies = self._ask({role: (header, {}) for role in ROLES})
+            replies = self._ask({role: (header, {}) for role in self._roles})
             seconds = max(float(reply["seconds"]) for reply, _ in replies.values())
             self._prepared[program].append((self._calls, seconds))
 
@@ -143,7 +150,11 @@ class Session:
         traffic = tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in report["traffic"])
         lines = tuple((int(line), float(seconds)) for line, seconds in replies["0"][0]["line_seconds"])
         ordered = [outputs[str(index)] for index in range(len(outputs))]
-        return ordered, CallReport(slow, offline_seconds, traffic, lines)
+        # Stock CrypTen makes its randomness during the call.
+        during = replies["0"][0]
+        offline_seconds = during.get("offline_seconds", offline_seconds)
+        peak = (int(during["peak_bytes"]), int(report["peak_bytes"]))
+        return ordered, CallReport(slow, offline_seconds, traffic, lines, during.get("offline_bytes"), peak)
 
     def _ask(self, requests: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Tensor]]]) -> dict[str, Any]:
         if not self._links:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import secrets
 import sys
 import threading
@@ -20,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mpccompile.errors import MpcCompileError, PartyLost
-from mpccompile.runtime import messages, offline, ring
+from mpccompile.runtime import messages, offline, ring, stock
 from mpccompile.runtime.channel import GlooChannel
 from mpccompile.runtime.crypten_bridge import to_crypten
 from mpccompile.runtime.party import LiveParty, Pool, activate, drive
@@ -235,6 +236,7 @@ def serve(worker: Any, control: Connection) -> None:
         try:
             answer: Callable[..., Reply] = getattr(worker, command)
             reply, result = answer(**header, tensors=tensors)
+            reply["peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         except Exception as error:  # noqa: BLE001 - whatever it is, the controller has to hear of it
             messages.send(control, _failure(error))
             if not isinstance(error, MpcCompileError) or isinstance(error, PartyLost):
@@ -268,6 +270,7 @@ def main() -> None:
     parser.add_argument("--control", required=True)
     parser.add_argument("--dealer", required=True)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--stock", choices=["TTP", "TFP"])
     arguments = parser.parse_args()
     key = bytes.fromhex(sys.stdin.readline().strip())
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
@@ -275,12 +278,15 @@ def main() -> None:
     torch.set_grad_enabled(False)
     control = Client(arguments.control, authkey=key)
     if arguments.role == "dealer":
-        worker: Any = DealerWorker(arguments.dealer, key)
+        worker: Any = stock.StockDealer() if arguments.stock else DealerWorker(arguments.dealer, key)
         messages.send(control, {"ok": True, "role": arguments.role})
     else:
         messages.send(control, {"ok": True, "role": arguments.role})
         messages.receive(control)
-        worker = PartyWorker(int(arguments.role), arguments.dealer, key)
+        rank = int(arguments.role)
+        worker = (
+            stock.StockParty(rank, arguments.stock) if arguments.stock else PartyWorker(rank, arguments.dealer, key)
+        )
     serve(worker, control)
     control.close()
     os._exit(0)

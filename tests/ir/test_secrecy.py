@@ -28,6 +28,10 @@ def test_a_shape_is_no_secret():
     assert found["aten.cos.default"] is Secrecy.PUBLIC
 
 
-def test_a_secret_fill_value_is_secret():
+def test_a_filled_tensor_is_as_secret_as_its_value():
     program = captured(lambda x, w: torch.full_like(x, 2.0) + w, seeded(3), w=seeded(3))
     assert levels(program)["aten.full_like.default"] is Secrecy.PUBLIC
+    (node,) = [node for node in program.graph.nodes if name_of(node) == "aten.full_like.default"]
+    (weight,) = [node for node in program.graph.nodes if node.op == "get_attr"]
+    node.args = (node.args[0], weight)
+    assert infer(program)[node] is Secrecy.SECRET

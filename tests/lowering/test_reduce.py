@@ -1,0 +1,32 @@
+"""Sums, means and variances over any dims."""
+
+from __future__ import annotations
+
+import pytest
+from tests.lowering.programs import calls, captured, lowered, seeded
+
+from mpccompile.errors import UnsupportedOp
+from mpccompile.lowering.lower import lower
+
+X = seeded(2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x: x.mean(), {"mean": 1}),
+        (lambda x: x.mean(-1), {"mean": 1}),
+        (lambda x: x.mean((0, -1), keepdim=True), {"mean": 1}),
+        (lambda x: x.sum(), {"sum": 1}),
+        (lambda x: x.sum(1, keepdim=True), {"sum": 1}),
+        (lambda x: x.var(-1), {"mean": 2, "sub": 1, "square": 1, "mul": 1}),
+        (lambda x: x.var(-1, unbiased=False, keepdim=True), {"mean": 2, "sub": 1, "square": 1}),
+    ],
+)
+def test_a_reduction(function, expected):
+    assert calls(lowered(function, X)) == expected
+
+
+def test_the_variance_of_one_value_is_refused():
+    with pytest.raises(UnsupportedOp, match="variance of one value"):
+        lower(captured(lambda x: x.var(-1), seeded(2, 1)))
