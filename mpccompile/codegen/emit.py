@@ -130,7 +130,9 @@ class Writer:
 
     def arguments(self, node: fx.Node) -> list[str]:
         """Return the arguments of a call as text."""
-        return [self.text(arg) for arg in node.args] + [f"{key}={self.text(value)}" for key, value in node.kwargs.items()]
+        # A public call stays where its operands are: the capture's device means nothing to a party's.
+        kwargs = {key: value for key, value in node.kwargs.items() if not isinstance(value, torch.device)}
+        return [self.text(arg) for arg in node.args] + [f"{key}={self.text(value)}" for key, value in kwargs.items()]
 
     def text(self, value: Any) -> str:
         """Return an argument as text: a variable, a literal, or a sequence of them."""
@@ -203,8 +205,8 @@ def _is_shared(secrecy: Secrecy, dtype: torch.dtype) -> bool:
 
 
 def _literal(value: Any) -> str:
-    if isinstance(value, torch.dtype | torch.device | torch.memory_format | torch.layout):
-        return f"torch.device({str(value)!r})" if isinstance(value, torch.device) else str(value)
+    if isinstance(value, torch.dtype | torch.memory_format | torch.layout):
+        return str(value)
     text = repr(value)
     return f"mpc.{text}" if text.startswith("SoftmaxRange(") else text
 

@@ -40,8 +40,9 @@ def calibrate(program: Program, batches: Iterable[Sequence[Tensor]], options: Op
         for batch in batches:
             watcher.run(*batch)
     sites = [node for node in program.graph.nodes if node.target in _RANGES]
-    # Errors of sites on one path add up, each carried on with a gain near one by residuals and norms.
-    tolerance = options.tolerance / max(1, len(sites))
+    # An error of a series swings about zero as its argument moves, so errors of different sites add as the root of the
+    # sum of squares, each carried on with a gain near one by residuals and norms.
+    tolerance = options.tolerance / math.sqrt(max(1, len(sites)))
     return {node.name: Site(_RANGES[node.target](watcher.seen[node.name], options.range_margin, tolerance)) for node in sites}
 
 
@@ -100,12 +101,24 @@ def _rms_norm_note(x: Tensor, _w: object = None, eps: float = 1e-6) -> tuple[flo
     return _extent(x.square().mean(-1) + eps)
 
 
-def _softmax_note(x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    return x, mask
+@dataclass(frozen=True)
+class _Scores:
+    """Scores a softmax saw; a secret mask is not known when they are shifted and tested, only in the sums."""
+
+    x: Tensor
+    public: Tensor | None
+    kept: Tensor
 
 
-def _softmax(notes: list[tuple[Tensor, Tensor | None]], margin: float, tolerance: float) -> dict[str, Any]:
-    flat = [(x, None if mask is None else mask.bool().expand(x.shape)) for x, mask in notes]
+def _softmax_note(x: Tensor, mask: Tensor | None = None) -> _Scores:
+    if mask is None:
+        return _Scores(x, None, torch.ones_like(x, dtype=torch.bool))
+    kept = (mask if mask.dtype == torch.bool else mask > 0.5).expand(x.shape)  # noqa: PLR2004 - of 0 and 1
+    return _Scores(x, kept if mask.dtype == torch.bool else None, kept)
+
+
+def _softmax(notes: list[_Scores], margin: float, tolerance: float) -> dict[str, Any]:
+    flat = [(note.x, note.public) for note in notes]
     constant = _extent_of_kept(flat, lambda x, keep: x)
     centred = _extent_of_kept(flat, _centred)
     low, high = _widened(*constant, margin)
@@ -115,7 +128,7 @@ def _softmax(notes: list[tuple[Tensor, Tensor | None]], margin: float, tolerance
         shift, middle = True, 0.0
         low, high = _widened(*centred, margin)
     halvings = max(0, math.ceil(math.log2((high - low) / EXPONENT_SPAN)))
-    shifted = [((_centred(x, keep) if shift else x - middle), keep) for x, keep in flat]
+    shifted = [((_centred(note.x, note.public) if shift else note.x - middle), note) for note in notes]
     totals = _totals(shifted, halvings, margin)
     scope = SoftmaxRange(_rounded(low - middle), _rounded(high - middle), totals, shift, _rounded(middle), halvings)
     return {"scope": scope, "tolerance": _rounded(tolerance)}
@@ -134,15 +147,14 @@ def _extent_of_kept(
 
 
 def _totals(
-    shifted: list[tuple[Tensor, Tensor | None]], halvings: int, margin: float
+    shifted: list[tuple[Tensor, _Scores]], halvings: int, margin: float
 ) -> tuple[tuple[float, float], ...]:
     """Return, per level, the range of a row's mean exponential, then of its sums of squared probabilities."""
     extents: list[list[tuple[float, float]]] = [[] for _ in range(halvings + 1)]
-    for x, keep in shifted:
-        kept = torch.ones_like(x, dtype=torch.bool) if keep is None else keep
-        rows = kept.any(-1)
+    for x, note in shifted:
+        kept, rows = note.kept, note.kept.any(-1)
         weights = torch.where(kept, torch.exp(x * 2.0**-halvings), torch.zeros_like(x))
-        count = kept.sum(-1).clamp(min=1)
+        count = kept.sum(-1).clamp(min=1) if note.public is not None else x.shape[-1]
         extents[0].append(_extent((weights.sum(-1) / count)[rows]))
         for level in range(1, halvings + 1):
             probabilities = weights / weights.sum(-1, keepdim=True).clamp(min=1e-30)

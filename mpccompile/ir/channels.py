@@ -6,15 +6,19 @@ Where a channel ends up is found by sending its number through the same views as
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, fx
 
 from mpccompile.ir import ops
-from mpccompile.ir.edit import Edit
 from mpccompile.ir.rewrite import arguments, is_call, shape_of, target_of, weight_data
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpccompile.ir.edit import Edit
 
 VIEWS = (ops.reshape, ops.permute, ops.expand, ops.take, ops.gather_rows)
 SOURCES = (ops.linear, ops.conv2d, ops.embedding, ops.layer_norm, ops.rms_norm)
@@ -114,21 +118,19 @@ def scale_channels(edit: Edit, source: fx.Node, factors: Tensor) -> None:
     """Multiply each output channel of ``source`` by its factor, in its weights."""
     given = arguments(source)
     weight, bias = given["weight"], given.get("bias")
-    data = edit.known(weight)
-    if data is None:
-        raise ValueError(f"%{source.name} has no weight to scale")
+    data = edit.data(weight)
     by_row = is_call(source, ops.linear, ops.conv2d)
     shaped = factors.reshape(-1, *(1,) * (data.dim() - 1)) if by_row else factors
     changes = {"weight": edit.weight(weight, source, data * shaped)}
     if bias is not None:
-        changes["bias"] = edit.weight(bias, source, _double(edit, bias) * factors)
+        changes["bias"] = edit.weight(bias, source, edit.data(bias) * factors)
     edit.change(source, **changes)
 
 
 def scale_inputs(edit: Edit, reader: fx.Node, factors: Tensor) -> None:
     """Multiply what a linear or convolution makes of each input channel by its factor, in its weights."""
     weight = arguments(reader)["weight"]
-    data = _double(edit, weight)
+    data = edit.data(weight)
     shaped = factors.reshape(-1, *(1,) * (data.dim() - 2)) if factors.dim() else factors
     edit.change(reader, weight=edit.weight(weight, reader, data * shaped))
 
@@ -138,7 +140,7 @@ def shift_channels(edit: Edit, source: fx.Node, shifts: Tensor) -> None:
     given = arguments(source)
     weight, bias = given["weight"], given["bias"]
     if bias is not None:
-        edit.change(source, bias=edit.weight(bias, source, _double(edit, bias) + shifts))
+        edit.change(source, bias=edit.weight(bias, source, edit.data(bias) + shifts))
     else:
         edit.change(source, bias=edit.weight(weight, source, shifts, name=bias_name(weight)))
 
@@ -147,13 +149,6 @@ def bias_name(weight: fx.Node) -> str:
     """Name a bias that goes with ``weight``."""
     name = str(weight.target)
     return f"{name.removesuffix('weight')}bias" if name.endswith("weight") else f"{name}_bias"
-
-
-def _double(edit: Edit, weight: fx.Node) -> Tensor:
-    data = edit.known(weight)
-    if data is None:
-        raise ValueError(f"%{weight.name} is not stored")
-    return data
 
 
 def _name(node: fx.Node) -> str:

@@ -207,11 +207,9 @@ def _inverse(rows: int) -> Cost:
 
 def _norm(call: _Call) -> Cost:
     x, rows = call.given["x"], call.rows(call.node)
-    if is_call(call.node, ops.layer_norm):
-        # The centred value is a new one: nothing that was opened before helps.
-        start = _truncated(rows) + _truncated(call.size())
-    else:
-        start = call.opened(x)
+    # The centred value of a layer norm is a new one: nothing that was opened before helps.
+    centred = is_call(call.node, ops.layer_norm)
+    start = _truncated(rows) + _truncated(call.size()) if centred else call.opened(x)
     scaling = _truncated(rows) + _inverse_root(rows) + _truncated(rows) + _truncated(call.size())
     affine = _truncated(call.size()).times(2) if call.given["weight"] is not None else Cost()
     return call.settled(x) + start + scaling + affine
@@ -316,9 +314,8 @@ def _stock_inverse_root(size: int) -> Cost:
 
 
 def _stock_pair(call: _Call) -> Cost:
-    left, right = call.node.args[:2]
-    both = call.secret(left) and call.secret(right)
-    return beaver_product(call.size(left), call.size(right)) if both else Cost()  # type: ignore[arg-type] - both nodes
+    secrets = [arg for arg in call.node.args[:2] if isinstance(arg, fx.Node) and call.secret(arg)]
+    return beaver_product(call.size(secrets[0]), call.size(secrets[1])) if len(secrets) > 1 else Cost()
 
 
 def _stock_embedding(call: _Call) -> Cost:

@@ -67,6 +67,17 @@ class Edit:
         data = rewrite.weight_data(self.module, value)
         return data.double() if data.is_floating_point() else data
 
+    def data(self, weight: fx.Node) -> torch.Tensor:
+        """Return a stored weight or constant as :meth:`known` does.
+
+        Raises:
+            TypeError: If it is not stored.
+        """
+        data = self.known(weight)
+        if data is None:
+            raise TypeError(f"%{weight.name} is a {weight.op}, not a stored tensor")
+        return data
+
     def number(self, value: object) -> float | None:
         """Return a number, or a public constant of one element, as a float; None for anything else."""
         if isinstance(value, float | int) and not isinstance(value, bool):
@@ -83,7 +94,7 @@ class Edit:
         return node
 
     def weight(self, old: fx.Node, before: fx.Node, data: torch.Tensor, *, name: str = "") -> fx.Node:
-        """Store ``data`` as a weight that takes the place of ``old``: its name unless given, dtype, level and origin."""
+        """Store ``data`` in the place of ``old``: under its name unless given, with its dtype, level and origin."""
         stored = data.to(rewrite.value_of(old).dtype).contiguous()
         node = rewrite.insert_weight(self.module, before, name or str(old.target), stored, like=old)
         self.levels[node] = self.levels[old]

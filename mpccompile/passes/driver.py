@@ -89,11 +89,11 @@ def _gate(name: str, before: Program, after: Program, *, compare: bool) -> None:
     with torch.no_grad():
         answers = after.module(*after.example_inputs)
     for key, answer, reference in zip(after.output.keys, answers, after.reference, strict=True):
-        error = relative_error(answer, reference)
-        if not error <= TOLERANCE:
+        gap = relative_error(answer, reference)
+        if gap > TOLERANCE:
             culprit = _first_difference(before, after)
             raise PassFailed(
-                f"The pass {name} changed the output {key} by {error:.2e} of its size, {TOLERANCE:.0e} is allowed",
+                f"The pass {name} changed the output {key} by {gap:.2e} of its size, {TOLERANCE:.0e} is allowed",
                 where=str(origin_of(culprit)) if culprit is not None else "",
                 hint=f"%{culprit.name} is the first value that differs." if culprit is not None else "",
             )

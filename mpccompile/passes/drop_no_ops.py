@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import arguments, is_call, shape_of, target_of, value_of, weight_data
 from mpccompile.ir.verify import OPS
+
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
 
 Args = dict[str, Any]
 Rule = Callable[[Edit, fx.Node, Args], fx.Node | None]
@@ -24,8 +26,8 @@ def drop_no_ops(program: Program) -> Program:
     before: ``reshape(reshape(%x, [2, 6, 4, 4]), [2, 6, 16])`` of ``%x: [2, 6, 16]``, ``mul(%y, 1.0)``, ``add(%y, 0)``
     after: ``%x``, ``%y``, ``%y``
 
-    before: ``permute(permute(%x, [0, 2, 1]), [0, 2, 1])``, ``take(take(%x, 0, 2, 8), 0, 1, 3)``, ``expand(expand(%x, ...), ...)``
-    after: ``%x``, ``take(%x, 0, 3, 5)``, ``expand(%x, ...)``
+    before: ``permute(permute(%x, [0, 2, 1]), [0, 2, 1])``, ``take(take(%x, 0, 2, 8), 0, 1, 3)``
+    after: ``%x``, ``take(%x, 0, 3, 5)``; likewise for expand, and for a take of a concat
 
     before: ``%a = mul(%x, %y)``, ``%b = mul(%x, %y)``
     after: ``%a`` for both
@@ -112,7 +114,7 @@ def _sub(edit: Edit, node: fx.Node, _: Args) -> fx.Node | None:
     return _neutral(edit, node, 0.0)
 
 
-def _neg(edit: Edit, node: fx.Node, given: Args) -> fx.Node | None:
+def _neg(_: Edit, node: fx.Node, given: Args) -> fx.Node | None:
     x = given["x"]
     return _same_type(node, x.args[0]) if is_call(x, ops.neg) else None
 
@@ -176,7 +178,7 @@ def _take_of_concat(edit: Edit, node: fx.Node, parts: list[fx.Node], dim: int, p
     return None
 
 
-def _concat(edit: Edit, node: fx.Node, given: Args) -> fx.Node | None:
+def _concat(_: Edit, node: fx.Node, given: Args) -> fx.Node | None:
     parts = given["xs"]
     return _same_type(node, parts[0]) if len(parts) == 1 else None
 

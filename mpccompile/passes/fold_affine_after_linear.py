@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.channels import channel_count, scale_channels, shift_channels, unviewed, uses, why_fixed
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import is_call, shape_of
+
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
 
 _SCALED = (ops.linear, ops.conv2d, ops.layer_norm, ops.rms_norm)
 _SHIFTED = (ops.linear, ops.conv2d, ops.layer_norm)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import is_call, shape_of, target_of
+
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
 
 _VIEWS = (ops.reshape, ops.permute, ops.take, ops.gather_rows)
 

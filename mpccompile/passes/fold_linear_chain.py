@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.channels import bias_name, why_fixed
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import arguments, is_call, shape_of
+
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
 
 _MOST_GROWTH = 2.0
 """The product of a narrow bottleneck's weights is larger than both; more than twice as large, it costs more to compute
@@ -49,14 +53,12 @@ def _why_not(edit: Edit, inner: fx.Node, outer: fx.Node) -> str:
 
 def _fold(edit: Edit, inner: fx.Node, outer: fx.Node) -> None:
     first, second = arguments(inner), arguments(outer)
-    left, right = edit.known(second["weight"]), edit.known(first["weight"])
-    if left is None or right is None:
-        raise ValueError(f"%{outer.name} has no stored weight")
+    left, right = edit.data(second["weight"]), edit.data(first["weight"])
     vectors = []
     if first["bias"] is not None:
-        vectors.append(left @ edit.known(first["bias"]))
+        vectors.append(left @ edit.data(first["bias"]))
     if second["bias"] is not None:
-        vectors.append(edit.known(second["bias"]))
+        vectors.append(edit.data(second["bias"]))
     weight = edit.weight(second["weight"], outer, left @ right)
     bias = None
     if vectors:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.channels import Use, along_last, scale_inputs, shift_channels, uses, why_fixed
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import arguments, is_call
+
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
 
 
 def fold_norm_affine(program: Program) -> Program:
@@ -55,7 +59,7 @@ def _fold(edit: Edit, norm: fx.Node) -> None:
         edit.skip(norm, f"its scale stays for {len(keep)} of its readers: {reasons[0]}")
         _keep_affine(edit, norm, keep)
     for use in readers:
-        _absorb(edit, use, edit.known(gamma), edit.known(beta))
+        _absorb(edit, use, edit.data(gamma), edit.known(beta))
     names = [name for name in ("weight", "bias") if name in given]
     edit.change(norm, **dict.fromkeys(names))
 
@@ -92,12 +96,9 @@ def _keep_affine(edit: Edit, norm: fx.Node, readers: list[fx.Node]) -> None:
         reader.replace_input_with(norm, value)
 
 
-def _absorb(edit: Edit, use: Use, gamma: Tensor | None, beta: Tensor | None) -> None:
-    places = along_last(use.channels)
-    linear = use.user
-    weight = edit.known(arguments(linear)["weight"])
-    if gamma is None or places is None or weight is None:
-        raise ValueError(f"%{linear.name} cannot take the scale of a norm")
+def _absorb(edit: Edit, use: Use, gamma: Tensor, beta: Tensor | None) -> None:
+    linear, places = use.user, along_last(use.channels)
+    weight = edit.data(arguments(linear)["weight"])
     if beta is not None:
         shift_channels(edit, linear, weight @ beta[places])
     scale_inputs(edit, linear, gamma[places])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, fx
@@ -12,8 +12,12 @@ from torch import Tensor, fx
 from mpccompile.ir import ops
 from mpccompile.ir.channels import SOURCES, Use, channel_count, is_view, scale_channels, scale_inputs, uses, why_fixed
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import is_call, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mpccompile.ir.program import Program
 
 Edge = tuple[fx.Node, fx.Node]
 
@@ -21,11 +25,11 @@ Edge = tuple[fx.Node, fx.Node]
 def fold_scales(program: Program) -> Program:
     """Fold a multiplication by a public number into the weights it comes from, or goes to.
 
-    before: ``%q = linear(%x, %w, %b)``, ``%scaled = mul(permute(reshape(%q, ...), ...), 0.125)``, ``matmul(%scaled, %k)``
-    after: ``%q = linear(%x, %w_scaled, %b_scaled)``, ``matmul(permute(reshape(%q, ...), ...), %k)``
+    before: ``%q = linear(%x, %w, %b)``, ``%scaled = mul(permute(%q, ...), 0.125)``, ``matmul(%scaled, %k)``
+    after: ``%q = linear(%x, %w * 0.125, %b * 0.125)``, ``matmul(permute(%q, ...), %k)``
 
     before: ``linear(mul(%x, 0.5), %w, %b)``
-    after: ``linear(%x, %w_scaled, %b)``
+    after: ``linear(%x, %w * 0.5, %b)``
 
     The way between may hold anything that is linear and leads nowhere else: views, sums, rotary embeddings, one side of
     a matmul. Channels that only others read, such as K and V of a joint projection, keep their weights.

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import arguments, is_call, shape_of
+
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
 
 
 def group_shared_heads(program: Program) -> Program:
     """Join the rows of query heads that share a key or value head, instead of repeating that head.
 
-    before: ``matmul(%q, reshape(expand(%k, [2, 2, 4, 6, 8]), [2, 8, 6, 8]))`` with ``%q: [2, 8, 6, 6]``, ``%k: [2, 2, 1, 6, 8]``
-    after: ``reshape(matmul(reshape(%q, [2, 2, 24, 6]), reshape(%k, [2, 2, 6, 8])), [2, 8, 6, 8])``
+    before: ``matmul(%p, reshape(expand(%v, [2, 2, 4, 6, 8]), [2, 8, 6, 8]))`` with ``%v: [2, 2, 1, 6, 8]``
+    after: ``reshape(matmul(reshape(%p, [2, 2, 24, 6]), reshape(%v, [2, 2, 6, 8])), [2, 8, 6, 8])``
 
     Each head is opened once, not once for each query head.
     """

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
 from torch import fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import arguments, is_call, shape_of, target_of
+from mpccompile.ir.shapes import broadcast, product
+
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
 
 _ELEMENTWISE = (
     ops.neg,
@@ -24,7 +28,6 @@ _ELEMENTWISE = (
 )
 _BY_ROW = (ops.linear, ops.layer_norm, ops.rms_norm, ops.softmax)
 _BINARY = (ops.add, ops.sub, ops.mul)
-_MATRIX = 2
 
 
 def hoist_before_expand(program: Program) -> Program:
@@ -50,9 +53,9 @@ def hoist_before_expand(program: Program) -> Program:
 def _hoist(edit: Edit, node: fx.Node) -> None:
     wide = node.args[0]
     narrow = wide.args[0] if isinstance(wide, fx.Node) else None
-    if not isinstance(narrow, fx.Node) or not edit.is_secret(narrow):
+    if not isinstance(wide, fx.Node) or not isinstance(narrow, fx.Node) or not edit.is_secret(narrow):
         return
-    if is_call(node, *_BY_ROW) and shape_of(narrow)[-1:] != shape_of(node.args[0])[-1:]:  # type: ignore[arg-type] - an expand
+    if is_call(node, *_BY_ROW) and shape_of(narrow)[-1:] != shape_of(wide)[-1:]:
         edit.skip(node, "the rows themselves are repeated")
         return
     given = arguments(node)
@@ -70,15 +73,9 @@ def _drop_expands(edit: Edit, node: fx.Node) -> None:
         if not is_call(operand, ops.expand):
             continue
         narrow = operand.args[0]
-        if isinstance(narrow, fx.Node) and _broadcast(node, arguments(node) | {name: narrow}) == shape_of(node):
+        if not isinstance(narrow, fx.Node):
+            continue
+        left, right = (shape_of(each) for each in (arguments(node) | {name: narrow}).values())
+        shape = product(left, right) if is_call(node, ops.matmul) else broadcast(left, right)
+        if shape == shape_of(node):
             edit.change(node, **{name: narrow})
-
-
-def _broadcast(node: fx.Node, given: dict[str, fx.Node]) -> tuple[int, ...]:
-    """Return the shape the call has with these operands; nothing where they do not fit."""
-    left, right = (shape_of(operand) for operand in given.values())
-    if not is_call(node, ops.matmul):
-        return tuple(torch.broadcast_shapes(left, right))
-    if min(len(left), len(right)) < _MATRIX or left[-1] != right[-2]:
-        return ()
-    return (*torch.broadcast_shapes(left[:-2], right[:-2]), left[-2], right[-1])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.channels import unviewed
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import arguments, is_call, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpccompile.ir.program import Program
 
 
 def hoist_linear_before_views(program: Program) -> Program:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import arguments, is_call, shape_of, target_of
+
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
 
 
 def hoist_takes(program: Program) -> Program:
@@ -32,7 +34,7 @@ def hoist_takes(program: Program) -> Program:
             continue
         operands = rule(edit, node, taken)
         if operands is not None:
-            _hoist(edit, node, taken, operands)
+            _hoist(edit, node, operands)
     return edit.done()
 
 
@@ -65,7 +67,7 @@ def _common_take(edit: Edit, node: fx.Node) -> _Taken | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _hoist(edit: Edit, node: fx.Node, taken: _Taken, operands: dict[str, Any]) -> None:
+def _hoist(edit: Edit, node: fx.Node, operands: dict[str, Any]) -> None:
     smaller = edit.call(node, target_of(node), *operands.values(), like=node)
     for user in list(node.users):
         edit.replace(user, smaller)
@@ -83,7 +85,7 @@ def _take(edit: Edit, before: fx.Node, value: fx.Node, taken: _Taken, dim: int) 
     return edit.call(before, torch.ops.aten.slice.Tensor, value, *where, like=before)
 
 
-def _aligned(edit: Edit, node: fx.Node, operand: Any, taken: _Taken) -> Any:
+def _aligned(edit: Edit, node: fx.Node, operand: object, taken: _Taken) -> object:
     """Take from an operand that broadcasts to the result; what has one row for all stays."""
     if not isinstance(operand, fx.Node):
         return operand

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import torch
 from torch import fx
@@ -11,8 +11,12 @@ from torch import fx
 from mpccompile.ir import ops
 from mpccompile.ir.channels import bias_name, why_fixed
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import arguments, is_call, shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mpccompile.ir.program import Program
 
 _LONGEST_NAME = 3
 
@@ -21,7 +25,7 @@ def merge_parallel_linears(program: Program) -> Program:
     """Merge linears of one input into one linear, whose result is taken apart again.
 
     before: ``%q = linear(%x, %wq, %bq)``, ``%k = linear(%x, %wk, %bk)``
-    after: ``%qk = linear(%x, concat(%wq, %wk), concat(%bq, %bk))``, ``%q = take(%qk, -1, ...)``, ``%k = take(%qk, ...)``
+    after: ``%qk = linear(%x, %wqk, %bqk)``, ``%q = take(%qk, 2, 0, 16)``, ``%k = take(%qk, 2, 16, 32)``
 
     The bytes stay the same; one round of truncation takes the place of one for each.
     """
@@ -48,11 +52,11 @@ def _merge(edit: Edit, x: fx.Node, linears: Sequence[fx.Node]) -> None:
     weights = [part["weight"] for part in parts]
     sizes = [shape_of(weight)[0] for weight in weights]
     name = joined_name([str(weight.target) for weight in weights])
-    weight = edit.weight(weights[0], first, torch.cat([_data(edit, each) for each in weights]), name=name)
+    weight = edit.weight(weights[0], first, torch.cat([edit.data(each) for each in weights]), name=name)
     bias = None
     if any(part["bias"] is not None for part in parts):
         vectors = [
-            torch.zeros(size, dtype=torch.float64) if part["bias"] is None else _data(edit, part["bias"])
+            torch.zeros(size, dtype=torch.float64) if part["bias"] is None else edit.data(part["bias"])
             for part, size in zip(parts, sizes, strict=True)
         ]
         bias = edit.weight(weights[0], first, torch.cat(vectors), name=bias_name(weight))
@@ -65,13 +69,6 @@ def _merge(edit: Edit, x: fx.Node, linears: Sequence[fx.Node]) -> None:
     ]
     for linear, piece in zip(linears, slices, strict=True):
         edit.replace(linear, piece)
-
-
-def _data(edit: Edit, weight: fx.Node) -> torch.Tensor:
-    data = edit.known(weight)
-    if data is None:
-        raise ValueError(f"%{weight.name} is not stored")
-    return data
 
 
 def joined_name(names: Sequence[str]) -> str:

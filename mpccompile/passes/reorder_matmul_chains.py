@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
 from torch import fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.cost import OPENED_BYTES
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import arguments, is_call, shape_of
+from mpccompile.ir.shapes import Shape, product
 
-Shape = tuple[int, ...]
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
 
 
 def reorder_matmul_chains(program: Program) -> Program:
@@ -44,11 +45,8 @@ class _Way:
 
     @property
     def bytes_sent(self) -> int:
+        """What a party sends for them."""
         return OPENED_BYTES * sum(math.prod(shape) for shape in (*self.opened, *self.truncated))
-
-
-def _product_shape(left: Shape, right: Shape) -> Shape:
-    return (*torch.broadcast_shapes(left[:-2], right[:-2]), left[-2], right[-1])
 
 
 def _inner(edit: Edit, operand: object) -> tuple[fx.Node, fx.Node, fx.Node] | None:
@@ -73,10 +71,10 @@ def _to_right(edit: Edit, node: fx.Node) -> bool:
         return False
     ab, a, b = inner
     shapes = [shape_of(each) for each in (a, b, c)]
-    bc = _product_shape(shapes[1], shapes[2])
+    bc = product(shapes[1], shapes[2])
     now = _Way((*shapes, shape_of(ab)), (shape_of(ab),))
     then = _Way((*shapes, bc), (bc,))
-    if _product_shape(shapes[0], bc) != shape_of(node) or not _is_better(edit, node, now, then):
+    if product(shapes[0], bc) != shape_of(node) or not _is_better(edit, node, now, then):
         return False
     first = edit.call(node, ops.matmul, b, c, like=ab)
     edit.replace(node, edit.call(node, ops.matmul, a, first, like=node))
@@ -90,10 +88,10 @@ def _to_left(edit: Edit, node: fx.Node) -> bool:
         return False
     bc, b, c = inner
     shapes = [shape_of(each) for each in (a, b, c)]
-    ab = _product_shape(shapes[0], shapes[1])
+    ab = product(shapes[0], shapes[1])
     now = _Way((*shapes, shape_of(bc)), (shape_of(bc),))
     then = _Way((*shapes, ab), (ab,))
-    if _product_shape(ab, shapes[2]) != shape_of(node) or not _is_better(edit, node, now, then):
+    if product(ab, shapes[2]) != shape_of(node) or not _is_better(edit, node, now, then):
         return False
     first = edit.call(node, ops.matmul, a, b, like=bc)
     edit.replace(node, edit.call(node, ops.matmul, first, c, like=node))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import networkx
-from torch import fx
+import networkx as nx
 
 from mpccompile.ir.cost import cost_of
 from mpccompile.ir.edit import edited
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import reorder
 from mpccompile.ir.secrecy import infer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import fx
+
+    from mpccompile.ir.program import Program
 
 _KINDS = {"placeholder": 0, "get_attr": 1, "call_function": 2}
 
@@ -52,12 +57,12 @@ def depths_of(graph: fx.Graph, rounds: Mapping[str, int]) -> dict[str, int]:
     return depths
 
 
-def dependencies(program: Program) -> networkx.DiGraph:
+def dependencies(program: Program) -> nx.DiGraph:
     """Return the dependency graph: a node for each value with its ``rounds``, an edge from each operand to its reader.
 
     Edges carry the rounds of the reader as ``rounds``.
     """
-    graph = networkx.DiGraph()
+    graph = nx.DiGraph()
     for node, rounds in rounds_of(program).items():
         graph.add_node(node.name, rounds=rounds)
         graph.add_edges_from(((operand.name, node.name) for operand in node.all_input_nodes), rounds=rounds)
@@ -72,7 +77,7 @@ def critical_path(program: Program) -> tuple[list[str], int]:
         everything independent shares its rounds.
     """
     graph = dependencies(program)
-    path = networkx.dag_longest_path(graph, weight="rounds")
-    rounds = networkx.get_node_attributes(graph, "rounds")
+    path = nx.dag_longest_path(graph, weight="rounds")
+    rounds = nx.get_node_attributes(graph, "rounds")
     sending = [name for name in path if rounds[name]]
     return sending, sum(rounds[name] for name in sending)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight, Wire
 from mpccompile.runtime.softmax import SoftmaxRange
 from mpccompile.runtime.softmax import softmax as shifted_softmax
 
-Secret = Shared | StaticWeight
+Secret = Shared | StaticWeight | ClientValue
 """Values of which a party holds a share; instances of CrypTensor come in through :func:`from_crypten`."""
 Value = Secret | Tensor | float | int
 Range = tuple[float, float]
@@ -36,9 +37,11 @@ __all__ = ["SoftmaxRange", "from_crypten", "to_crypten", "together"]
 
 
 def secret(x: Value) -> Shared:
-    """Return a weight as a sharing in which rank 1's share is zero; a shared value as it is."""
+    """Return a value as a sharing: of a weight rank 1's share is zero, of the client's integers rank 0's is."""
     if isinstance(x, Shared):
         return x
+    if isinstance(x, ClientValue):
+        return Shared(x.plain, 0)
     if isinstance(x, StaticWeight):
         return Shared(x.plain, x.frac_bits)
     raise MpcCompileError(f"expected a secret value, found {type(x).__name__}")
@@ -70,7 +73,10 @@ def _raise_to(x: Shared, frac_bits: int) -> Shared:
 
 def usual(x: Value) -> Protocol[Shared]:
     """Return a secret at the program's fractional bits, truncated once however many operations ask."""
-    return (yield from truncate(secret(x), current().frac_bits))
+    value = secret(x)
+    if value.frac_bits <= current().frac_bits:
+        return value
+    return (yield from truncate(value, current().frac_bits))
 
 
 def _add(x: Value, y: Value, sign: int) -> Protocol[Shared]:
@@ -397,10 +403,11 @@ def rsqrt(x: Secret, *, scope: Range) -> Protocol[Shared]:
 
 @private_function
 def softmax(x: Secret, mask: Value | None = None, *, scope: SoftmaxRange, tolerance: float) -> Protocol[Shared]:
-    """Softmax over the last dim; entries where the public mask is False get exactly 0."""
-    if isinstance(mask, Secret):
-        raise MpcCompileError("softmax under a secret mask has no private implementation")
+    """Softmax over the last dim; entries where the mask is False (public) or 0 (secret) get 0."""
     value = yield from usual(x)
+    if isinstance(mask, Secret):
+        kept = secret(mask)
+        return (yield from shifted_softmax(value, shared_view(kept, "expand", value.shape), scope, tolerance))
     keep = None if mask is None else torch.as_tensor(mask)
     return (yield from shifted_softmax(value, keep, scope, tolerance))
 
@@ -462,31 +469,38 @@ def avg_pool2d(
     return (yield from _rescaled(total, 1 / _size(kernel), current().frac_bits))
 
 
+def _rearranged(x: Secret, name: str, *params: Any) -> Shared | ClientValue:
+    """Rearrange a value; the client's integers stay the client's, so that a lookup can still use them as such."""
+    if isinstance(x, ClientValue):
+        return ClientValue(views.view(name, x.plain, params))
+    return shared_view(secret(x), name, *params)
+
+
 @private_function
-def reshape(x: Secret, shape: Sequence[int]) -> Protocol[Shared]:
+def reshape(x: Secret, shape: Sequence[int]) -> Protocol[Shared | ClientValue]:
     """The same elements in another shape; no message."""
-    return shared_view(secret(x), "reshape", tuple(shape))
+    return _rearranged(x, "reshape", tuple(shape))
     yield ()
 
 
 @private_function
-def permute(x: Secret, dims: Sequence[int]) -> Protocol[Shared]:
+def permute(x: Secret, dims: Sequence[int]) -> Protocol[Shared | ClientValue]:
     """Dims in another order; no message."""
-    return shared_view(secret(x), "permute", tuple(dims))
+    return _rearranged(x, "permute", tuple(dims))
     yield ()
 
 
 @private_function
-def expand(x: Secret, shape: Sequence[int]) -> Protocol[Shared]:
+def expand(x: Secret, shape: Sequence[int]) -> Protocol[Shared | ClientValue]:
     """Broadcast; no message."""
-    return shared_view(secret(x), "expand", tuple(shape))
+    return _rearranged(x, "expand", tuple(shape))
     yield ()
 
 
 @private_function
-def take(x: Secret, dim: int, start: int, stop: int, step: int = 1) -> Protocol[Shared]:
+def take(x: Secret, dim: int, start: int, stop: int, step: int = 1) -> Protocol[Shared | ClientValue]:
     """A slice; no message."""
-    return shared_view(secret(x), "take", dim, start, stop, step)
+    return _rearranged(x, "take", dim, start, stop, step)
     yield ()
 
 

@@ -108,7 +108,7 @@ def make_plan(model_class: Any, description: ProgramDescription, constants: Mapp
     party = PlanningParty(description.frac_bits)
     activate(party)
     try:
-        weights: dict[str, Any] = dict(constants)
+        weights: dict[str, Any] = {name: constant.to("meta") for name, constant in constants.items()}
         for weight in description.weights:
             if weight.frac_bits is not None:
                 shape = torch.empty(weight.shape, dtype=torch.int64, device="meta")

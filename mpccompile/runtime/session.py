@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
+import math
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Mapping
@@ -24,9 +26,14 @@ from mpccompile.errors import MpcCompileError, PartyLost
 from mpccompile.runtime import messages
 
 ROLES = ("dealer", "0", "1")
+Request = tuple[Mapping[str, Any], Mapping[str, Tensor]]
 START_SECONDS = 120.0
 POLL_SECONDS = 0.25
 STOP_SECONDS = 3.0
+GRACE_SECONDS = 2.0
+"""How long the others may take to report once one of the three has failed: the one at fault may not be the first."""
+SHOWN_LINES = 30
+"""Lines of a worker's own output that an error repeats."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,9 @@ class Session:
         self._calls = 0
         self._prepared: dict[str, list[tuple[int, float]]] = {}
         self._loaded: set[str] = set()
-        self._finalizer = weakref.finalize(self, _end, self._processes, self._links, self._folder)
-        atexit.register(self._finalizer)
+        self._lock = threading.RLock()
+        # It also runs when the interpreter ends.
+        self._finalizer = weakref.finalize(self, _end, self._processes, self._links, self._folder, os.getpid())
         try:
             self._start(device, threads)
         except BaseException:
@@ -82,47 +90,66 @@ class Session:
     def _start(self, device: str, threads: int) -> None:
         key = secrets.token_bytes(32)
         address = str(self._folder / "control")
-        with Listener(address, authkey=key) as listener:
+        with Listener(address, backlog=len(self._roles), authkey=key) as listener:
             for role in self._roles:
                 self._processes[role] = self._spawn(role, address, key, threads)
-                self._links[role] = self._accept(listener, role)
+            for _role in self._roles:
+                self._accept(listener)
+        # The dealer was listening when it said hello, so the parties may call it now.
         for role in ("0", "1"):
             messages.send(self._links[role], {})
         rendezvous = f"file://{self._folder / 'rendezvous'}"
         self._ask({role: ({"command": "start", "device": device, "rendezvous": rendezvous}, {}) for role in self._roles})
 
     def _spawn(self, role: str, address: str, key: bytes, threads: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "mpccompile.runtime.worker", "--role", role, "--control", address]
+        # -P: a file in the caller's working directory must not stand in for a module of the worker.
+        command = [sys.executable, "-P", "-m", "mpccompile.runtime.worker", "--role", role, "--control", address]
         command += ["--dealer", str(self._folder / "dealer"), *self._options]
         root = str(Path(__file__).resolve().parents[2])
         paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": str(threads)}
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, start_new_session=True)
+        with self._log(role).open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
         assert process.stdin is not None  # noqa: S101 - stdin=PIPE gives one
         process.stdin.write(key.hex().encode() + b"\n")
         process.stdin.close()
         return process
 
-    def _accept(self, listener: Listener, role: str) -> Connection:
+    def _log(self, role: str) -> Path:
+        return self._folder / f"{role}.log"
+
+    def _accept(self, listener: Listener) -> None:
+        """Wait for the next worker to call, and note which it is."""
         # Listener.accept takes no timeout; its socket does, and a worker that died never connects.
         listener._listener._socket.settimeout(POLL_SECONDS)  # type: ignore[attr-defined]  # noqa: SLF001
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             try:
                 link = listener.accept()
-            except TimeoutError:
-                if self._processes[role].poll() is not None:
-                    break
+                hello, _tensors = messages.receive(link)
+            except (EOFError, OSError):
+                for role in self._ended():
+                    raise self._lost(role, "did not start") from None
                 continue
-            messages.receive(link)
-            return link
-        raise PartyLost(f"{_title(role)} did not start", hint="Its error output is above.")
+            self._links[str(hello["role"])] = link
+            return
+        missing = next(role for role in self._roles if role not in self._links)
+        raise PartyLost(f"{_title(missing)} did not start within {START_SECONDS:.0f} s")
 
     def load(self, program: str, folder: Path) -> None:
         """Load a package into all three processes, under a name of its own."""
-        self._ask({role: ({"command": "load", "program": program, "folder": str(folder)}, {}) for role in self._roles})
-        self._loaded.add(program)
-        self._prepared[program] = []
+        header = {"command": "load", "program": program, "folder": str(folder)}
+        with self._lock:
+            self._ask({role: (header, {}) for role in self._roles})
+            self._loaded.add(program)
+            self._prepared[program] = []
 
     def is_loaded(self, program: str) -> bool:
         """Say whether a program of that name is loaded."""
@@ -130,21 +157,23 @@ class Session:
 
     def prepare(self, program: str, calls: int = 1) -> None:
         """Do the offline phase of so many calls ahead of time."""
-        for _ in range(calls):
-            self._calls += 1
-            header = {"command": "prepare", "program": program, "call": self._calls}
-            replies = self._ask({role: (header, {}) for role in self._roles})
-            seconds = max(float(reply["seconds"]) for reply, _ in replies.values())
-            self._prepared[program].append((self._calls, seconds))
+        with self._lock:
+            for _ in range(calls):
+                self._calls += 1
+                header = {"command": "prepare", "program": program, "call": self._calls}
+                replies = self._ask({role: (header, {}) for role in self._roles})
+                seconds = max(float(reply["seconds"]) for reply, _ in replies.values())
+                self._prepared[program].append((self._calls, seconds))
 
     def run(self, program: str, inputs: Mapping[str, Tensor], public: frozenset[str]) -> tuple[list[Tensor], CallReport]:
         """Run one call: rank 1 gets every input, rank 0 the public ones; rank 1 returns the outputs."""
-        if not self._prepared[program]:
-            self.prepare(program)
-        call, offline_seconds = self._prepared[program].pop(0)
-        header = {"command": "run", "program": program, "call": call}
         shown = {name: tensor for name, tensor in inputs.items() if name in public}
-        replies = self._ask({"0": (header, shown), "1": (header, dict(inputs))})
+        with self._lock:
+            if not self._prepared[program]:
+                self.prepare(program)
+            call, offline_seconds = self._prepared[program].pop(0)
+            header = {"command": "run", "program": program, "call": call}
+            replies = self._ask({"0": (header, shown), "1": (header, dict(inputs))})
         slow = max(float(reply["seconds"]) for reply, _ in replies.values())
         report, outputs = replies["1"]
         traffic = tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in report["traffic"])
@@ -156,61 +185,102 @@ class Session:
         peak = (int(during["peak_bytes"]), int(report["peak_bytes"]))
         return ordered, CallReport(slow, offline_seconds, traffic, lines, during.get("offline_bytes"), peak)
 
-    def _ask(self, requests: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Tensor]]]) -> dict[str, Any]:
-        if not self._links:
+    def _ask(self, requests: Mapping[str, Request]) -> dict[str, Any]:
+        """Send each role its request and return the replies; whatever leaves the three out of step ends them."""
+        if self.closed:
             raise PartyLost("the parties have been stopped", hint="Compile or load the model again.")
+        failures: dict[str, MpcCompileError] = {}
         try:
-            return self._ask_all(requests)
-        except (PartyLost, KeyboardInterrupt):
-            self.close()
+            for role, (header, tensors) in requests.items():
+                try:
+                    messages.send(self._links[role], header, tensors)
+                except OSError:
+                    raise self._lost(role, "has ended") from None
+            replies = self._collect(requests, failures)
+        except BaseException:
+            self._abort()
             raise
+        if not failures:
+            return replies
+        # Told by everyone who was asked, an error such as a range exceeded leaves them ready for the next call.
+        worst = min(failures, key=lambda role: self._blame(role, failures[role]))
+        if set(failures) != set(requests) or any(isinstance(error, PartyLost) for error in failures.values()):
+            self._abort()
+        raise failures[worst]
 
-    def _ask_all(self, requests: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Tensor]]]) -> dict[str, Any]:
-        for role, (header, tensors) in requests.items():
-            try:
-                messages.send(self._links[role], header, tensors)
-            except OSError as error:
-                raise PartyLost(f"{_title(role)} is gone") from error
+    def _collect(self, requests: Mapping[str, Request], failures: dict[str, MpcCompileError]) -> dict[str, Any]:
+        """Wait for the replies and fill in ``failures``."""
         replies: dict[str, Any] = {}
-        failures: list[MpcCompileError] = []
         waiting = {self._links[role]: role for role in requests}
-        while waiting:
+        deadline = math.inf
+        while waiting and time.monotonic() < deadline:
             for link in wait(list(waiting), POLL_SECONDS):
                 role = waiting.pop(link)  # type: ignore[arg-type]
-                reply, tensors = self._reply(role)
-                if reply.pop("ok"):
-                    replies[role] = (reply, tensors)
-                else:
-                    failures.append(_as_error(role, reply))
-            self._check_alive()
-        if failures:
-            raise next((error for error in failures if not isinstance(error, PartyLost)), failures[0])
+                try:
+                    replies[role] = self._reply(role)
+                except MpcCompileError as error:
+                    failures[role] = error
+            for role in self._ended():
+                if role not in failures and role not in waiting.values():
+                    failures[role] = self._lost(role, "ended in the middle of a call")
+            if failures:
+                deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
         return replies
 
     def _reply(self, role: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         try:
-            return messages.receive(self._links[role])
-        except (EOFError, OSError) as error:
-            raise PartyLost(f"{_title(role)} ended in the middle of a call") from error
+            reply, tensors = messages.receive(self._links[role])
+        except (EOFError, OSError):
+            raise self._lost(role, "ended in the middle of a call") from None
+        if not reply.pop("ok"):
+            raise _as_error(role, reply)
+        return reply, tensors
 
-    def _check_alive(self) -> None:
-        for role, process in self._processes.items():
-            code = process.poll()
-            if code is not None:
-                raise PartyLost(f"{_title(role)} ended in the middle of a call (exit code {code})")
+    def _ended(self) -> list[str]:
+        return [role for role, process in self._processes.items() if process.poll() is not None]
+
+    def _lost(self, role: str, what: str) -> PartyLost:
+        """Describe a worker that is gone: how it ended, and the last it said."""
+        try:
+            code = self._processes[role].wait(POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = 0
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        lines = self._log(role).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-SHOWN_LINES:]
+        said = ": " + "\n".join([lines[-1], *lines]) if lines else ""
+        hint = "If nobody killed it, the machine is out of memory." if code == -signal.SIGKILL else ""
+        return PartyLost(f"{_title(role)} {what} ({how}){said}", hint=hint)
+
+    def _blame(self, role: str, error: MpcCompileError) -> int:
+        """Order errors: what went wrong, then whose process broke down, then who noticed."""
+        if not isinstance(error, PartyLost):
+            return 0
+        # A worker that cannot go on reports why and ends with exit code 0.
+        return 1 if self._processes[role].poll() else 2
+
+    def _abort(self) -> None:
+        """End workers that may be stuck, without waiting for them to notice."""
+        for process in self._processes.values():
+            process.kill()
+        self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the processes have been stopped, by :meth:`close` or because one was lost."""
+        return not self._finalizer.alive
 
     def close(self) -> None:
         """Stop the three processes and remove what they left; safe to call twice."""
         self._finalizer()
 
 
-def _end(processes: dict[str, subprocess.Popen[bytes]], links: dict[str, Connection], folder: Path) -> None:
+def _end(processes: dict[str, subprocess.Popen[bytes]], links: dict[str, Connection], folder: Path, owner: int) -> None:
+    if os.getpid() != owner:
+        # A fork of the caller has a copy of everything, and none of it is its own.
+        return
     for link in links.values():
-        try:
-            messages.send(link, {"command": "stop"})
-            link.close()
-        except OSError:
-            continue
+        # A worker that waits for a command ends when the link does.
+        link.close()
     deadline = time.monotonic() + STOP_SECONDS
     for process in processes.values():
         try:

@@ -65,27 +65,33 @@ def centre_weights(keep: Tensor | None, columns: int) -> Tensor:
     return torch.where(keep, weights, torch.zeros_like(weights))
 
 
-def softmax(x: Shared, keep: Tensor | None, scope: SoftmaxRange, tolerance: float) -> Protocol[Shared]:
-    """Return the softmax of the last dim, exactly zero where the public ``keep`` is False.
+def softmax(x: Shared, keep: Tensor | Shared | None, scope: SoftmaxRange, tolerance: float) -> Protocol[Shared]:
+    """Return the softmax of the last dim, zero where ``keep`` is False or 0.
+
+    A public mask multiplies the exponentials for nothing and makes zeros exact; a secret one costs a product, and the
+    number of entries it keeps stays secret too.
 
     Args:
         x: Scores.
-        keep: Public bool tensor that broadcasts to the scores, or None.
+        keep: Public bool tensor that broadcasts to the scores, a shared integer 0 or 1 of their shape, or None.
         scope: The calibrated ranges.
         tolerance: Absolute error wanted of a probability.
     """
-    shifted = _shift(x, keep, scope)
+    public = keep if isinstance(keep, Tensor) else None
+    shifted = _shift(x, public, scope)
     series = _exponential(scope, tolerance, shifted.frac_bits)
     raw, wire = yield from evaluate(shifted, series)
-    allowed = None if keep is None else keep.expand(x.shape).to(x.share.device)
+    allowed = None if public is None else public.expand(x.shape).to(x.share.device)
     if allowed is not None:
         raw = Shared(raw.share * allowed, raw.frac_bits)
     checks.expect_window(wire, series.origin, series.windows, series.window_bits, only=allowed)
     largest = math.exp(scope.high * 2.0**-scope.halvings)
     weights = yield from truncate(raw, min(WEIGHT_BITS, result_bits(largest)))
-    empty = None if allowed is None else ~allowed.any(-1, keepdim=True)
+    if isinstance(keep, Shared):
+        weights = yield from product(weights, keep, "mul")
     count = _kept_count(allowed, x.shape[-1], x.share.device)
     probabilities = yield from _normalise_mean(weights, scope.totals[0], count)
+    empty = None if allowed is None else ~allowed.any(-1, keepdim=True)
     for total in scope.totals[1:]:
         squares = yield from square(probabilities)
         squares = yield from truncate(squares, PROBABILITY_BITS)
