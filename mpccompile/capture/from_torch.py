@@ -38,7 +38,8 @@ def capture(model: nn.Module, inputs: Mapping[str, Any] | Sequence[Any], options
     otherwise. Parameters and floating buffers of the state dict are secret; other buffers and constants are public.
     A model that derives position ids from secret token ids (RoBERTa) gets them from the attention mask instead, or,
     without a mask, as if no token were padding. Of a ModelOutput the by-products (cache, hidden states, attentions)
-    are dropped. The model itself is left as it was.
+    are dropped. torch.nn.TransformerEncoder is captured without its fast path, which writes 0 at padded places. The
+    model itself is left as it was.
 
     Args:
         model: A module in float32; training or eval, it is captured as in eval mode.
@@ -54,7 +55,9 @@ def capture(model: nn.Module, inputs: Mapping[str, Any] | Sequence[Any], options
     """
     options = options or Options()
     given = _by_name(model, inputs)
-    tensors = {name: value.detach() for name, value in given.items() if isinstance(value, Tensor)}
+    # Export takes one tensor given twice for one input, which may be secret the one time and public the other.
+    tensors = {name: value.detach().clone() for name, value in given.items() if isinstance(value, Tensor)}
+    given = {**given, **tensors}
     secrecy = _secrecy(tensors, options)
     _check_float32(model)
     secret = {name for name, level in secrecy.items() if level is Secrecy.SECRET}
@@ -241,7 +244,7 @@ def _program(
         module=module,
         inputs=tuple(InputSpec(name, tuple(tensors[name].shape), tensors[name].dtype, secrecy[name]) for name in names),
         output=kept.spec,
-        example_inputs=tuple(tensors[name].clone() for name in names),
+        example_inputs=tuple(tensors[name] for name in names),
         reference=kept.tensors,
         secret_attributes=frozenset((set(signature.parameters) | floating) & read),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from dataclasses import replace as replace_site
 
 import torch
 from torch import fx
@@ -29,7 +30,8 @@ from mpccompile.lowering import (
     shape,
 )
 from mpccompile.lowering.fold import fold_public_constants
-from mpccompile.lowering.registry import RULES, Lowered, Refused, Site
+from mpccompile.lowering.inline import NO_RULE, inlined
+from mpccompile.lowering.registry import RULES, Lowered, Refused, Rule, Site
 from mpccompile.passes.recognise_gelu import recognise_gelu
 
 # Importing a family registers its rules.
@@ -50,7 +52,6 @@ FAMILIES = (
 # Above this a fixed-point value in a 64-bit ring has no room left for a product.
 _LARGEST = 1e9
 _REFUSED = "refused"
-_NO_RULE = "there is no rule for it"
 
 
 def lower(program: Program) -> Program:
@@ -76,11 +77,7 @@ def lower(program: Program) -> Program:
     module = copied(folded.module)
     first = Site(module.graph.output_node(), module, infer(folded.with_changes(module=module)))
     for node in list(module.graph.nodes):
-        if _needs_rule(node, first):
-            try:
-                _lower_node(Site(node, module, first.levels, first.splits, first.booleans, first.stored))
-            except Refused as reason:
-                node.meta[_REFUSED] = str(reason)
+        _visit(replace_site(first, node=node))
     tidy(module)
     secret = {node.target for node in module.graph.nodes if node.op == "get_attr" and first.is_secret(node)}
     lowered = folded.with_changes(module=module, secret_attributes=frozenset(str(name) for name in secret))
@@ -96,11 +93,23 @@ def _needs_rule(node: fx.Node, site: Site) -> bool:
     return node.target is not operator.getitem
 
 
-def _lower_node(site: Site) -> None:
+def _visit(site: Site) -> None:
+    """Lower one call, or note on it why that is not possible."""
+    if not _needs_rule(site.node, site):
+        return
+    try:
+        rule = RULES.get(target_of(site.node))
+        if rule is None:
+            for part in inlined(site):
+                _visit(replace_site(site, node=part))
+        else:
+            _lower_node(site, rule)
+    except Refused as reason:
+        site.node.meta[_REFUSED] = str(reason)
+
+
+def _lower_node(site: Site, rule: Rule) -> None:
     node = site.node
-    rule = RULES.get(target_of(node))
-    if rule is None:
-        raise Refused(_NO_RULE)
     try:
         lowered = rule(site, *node.args, **node.kwargs)
     except TypeError as error:
@@ -139,9 +148,9 @@ def _check_lowered(program: Program) -> None:
     levels = infer(program)
     problems = []
     for node in program.graph.nodes:
-        if node.op != "call_function" or levels[node] is not Secrecy.SECRET:
+        if node.op != "call_function" or levels[node] is not Secrecy.SECRET or node.target is operator.getitem:
             continue
-        reason = _too_large(program, node) if node.target in OPS else node.meta.get(_REFUSED, _NO_RULE)
+        reason = _too_large(program, node) if node.target in OPS else node.meta.get(_REFUSED, NO_RULE)
         if reason:
             name = getattr(node.target, "__name__", str(node.target)) if node.target in OPS else str(node.target)
             problems.append(f"{name} at {origin_of(node)}: {reason}")

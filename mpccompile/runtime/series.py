@@ -29,6 +29,8 @@ MASK_SCALE_BITS = 24
 """Fractional bits of the dealt sines and cosines, and of the public factors below: rounding adds about 2^-25 times the
 coefficients' norm, and 2^-23 for each of the terms; both stay below the 2^-17 of a truncated result."""
 COEFFICIENT_SCALE_BITS = 22
+ROUNDING_DEVIATIONS = 6.0
+"""Standard deviations of the roundings' sum that count as its largest value: one element in 5e8 is further out."""
 SCALE_BITS = MASK_SCALE_BITS + COEFFICIENT_SCALE_BITS
 MAX_HARMONICS = 256
 FEWEST_WINDOWS, MOST_WINDOWS = 6, 11
@@ -198,10 +200,10 @@ def _least_squares(
 
 
 def _rounding(solution: Array, harmonics: int) -> float:
-    """Return the deviation that rounding the waves and the factors adds; each is uniform, and a wave averages 0.5^0.5."""
+    """Return what rounding the waves and the factors adds at most; each is uniform, and a wave averages 0.5^0.5."""
     waves = float(np.linalg.norm(solution[1:])) * 2.0**-MASK_SCALE_BITS
     factors = math.sqrt(2 * harmonics) * 2.0**-COEFFICIENT_SCALE_BITS
-    return math.hypot(waves, factors) / math.sqrt(12 * 2)
+    return ROUNDING_DEVIATIONS * math.hypot(waves, factors) / math.sqrt(12 * 2)
 
 
 def _basis(x: Array, region: _Region, harmonics: int) -> Array:

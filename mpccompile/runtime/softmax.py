@@ -88,7 +88,8 @@ def softmax(x: Shared, keep: Tensor | Shared | None, scope: SoftmaxRange, tolera
     largest = math.exp(scope.high * 2.0**-scope.halvings)
     weights = yield from truncate(raw, min(WEIGHT_BITS, result_bits(largest)))
     if isinstance(keep, Shared):
-        weights = yield from product(weights, keep, "mul")
+        kept = yield from product(weights, keep, "mul")
+        weights = yield from truncate(kept, weights.frac_bits)
     count = _kept_count(allowed, x.shape[-1], x.share.device)
     probabilities = yield from _normalise_mean(weights, scope.totals[0], count)
     empty = None if allowed is None else ~allowed.any(-1, keepdim=True)

@@ -32,6 +32,8 @@ from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
 
 SEED_BYTES = 32
 EXCHANGE_TIMEOUT_SECONDS = 600.0
+FINAL = ("PartyLost", "MpcCompileError")
+"""Errors a worker does not survive; by its base class it reports what it did not foresee."""
 Reply = tuple[dict[str, Any], dict[str, Tensor]]
 
 
@@ -48,10 +50,14 @@ def static_shapes(plan: Plan, description: ProgramDescription) -> dict[str, tupl
 
 
 class DealerWorker:
-    """Answers the controller of the dealer's process."""
+    """Answers the controller of the dealer's process.
 
-    def __init__(self, address: str, key: bytes) -> None:
-        self._listener = Listener(address, authkey=key)
+    Args:
+        accept: Waits for the next party and returns the link to it; called once for each.
+    """
+
+    def __init__(self, accept: Callable[[], Connection]) -> None:
+        self._accept = accept
         self._seeds = (secrets.token_bytes(SEED_BYTES), secrets.token_bytes(SEED_BYTES))
         self._links: dict[int, Connection] = {}
         self._programs: dict[str, tuple[offline.Dealer, Plan]] = {}
@@ -61,7 +67,7 @@ class DealerWorker:
         self._device = torch.device(device)
         coins = secrets.token_hex(SEED_BYTES)
         for _party in range(2):
-            link = self._listener.accept()
+            link = self._accept()
             header, _tensors = messages.receive(link)
             rank = int(header["rank"])
             self._links[rank] = link
@@ -97,11 +103,16 @@ class _Loaded:
 
 
 class PartyWorker:
-    """Answers the controller of a party's process."""
+    """Answers the controller of a party's process.
 
-    def __init__(self, rank: int, dealer_address: str, key: bytes) -> None:
+    Args:
+        rank: 0 owns the weights, 1 the inputs.
+        dealer: The link to the dealer.
+    """
+
+    def __init__(self, rank: int, dealer: Connection) -> None:
         self._rank = rank
-        self._dealer = Client(dealer_address, authkey=key)
+        self._dealer = dealer
         self._programs: dict[str, _Loaded] = {}
 
     def start(self, device: str, rendezvous: str, **_: Any) -> Reply:
@@ -224,32 +235,33 @@ class PartyWorker:
 
 
 def serve(worker: Any, control: Connection) -> None:
-    """Answer the controller until it says stop or goes away; every error is reported, then the process ends."""
+    """Answer the controller until it goes away, or until an error leaves this worker in an unknown state."""
     while True:
         try:
             header, tensors = messages.receive(control)
         except (EOFError, OSError):
             return
         command = header.pop("command")
-        if command == "stop":
-            return
         try:
             answer: Callable[..., Reply] = getattr(worker, command)
             reply, result = answer(**header, tensors=tensors)
+            reply["ok"] = True
             reply["peak_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         except Exception as error:  # noqa: BLE001 - whatever it is, the controller has to hear of it
-            messages.send(control, _failure(error))
-            if not isinstance(error, MpcCompileError) or isinstance(error, PartyLost):
-                return
-            continue
-        messages.send(control, {"ok": True, **reply}, result)
+            reply, result = _failure(error), {}
+        try:
+            messages.send(control, reply, result)
+        except OSError:
+            return
+        if not reply["ok"] and reply["error"] in FINAL:
+            return
 
 
 def _failure(error: Exception) -> dict[str, Any]:
     if isinstance(error, MpcCompileError):
         detail = {"what": error.what, "where": error.where, "hint": error.hint}
         return {"ok": False, "error": type(error).__name__, **detail}
-    lost = isinstance(error, EOFError | ConnectionError | OSError)
+    lost = isinstance(error, EOFError | ConnectionError)
     what = f"{type(error).__name__}: {error}"
     trace = "".join(traceback.format_exception(error))
     return {"ok": False, "error": "PartyLost" if lost else "MpcCompileError", "what": what, "trace": trace}
@@ -277,19 +289,28 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.set_grad_enabled(False)
     control = Client(arguments.control, authkey=key)
-    if arguments.role == "dealer":
-        worker: Any = stock.StockDealer() if arguments.stock else DealerWorker(arguments.dealer, key)
-        messages.send(control, {"ok": True, "role": arguments.role})
-    else:
-        messages.send(control, {"ok": True, "role": arguments.role})
-        messages.receive(control)
-        rank = int(arguments.role)
-        worker = (
-            stock.StockParty(rank, arguments.stock) if arguments.stock else PartyWorker(rank, arguments.dealer, key)
-        )
-    serve(worker, control)
+    serve(_worker(arguments, control, key), control)
     control.close()
     os._exit(0)
+
+
+def _worker(arguments: argparse.Namespace, control: Connection, key: bytes) -> Any:
+    """Make the worker of this process; the dealer says hello when it listens, and the parties call it after that."""
+    hello = {"role": arguments.role}
+    if arguments.role == "dealer":
+        worker: Any = stock.StockDealer() if arguments.stock else DealerWorker(_listening(arguments.dealer, key))
+        messages.send(control, hello)
+        return worker
+    messages.send(control, hello)
+    messages.receive(control)
+    rank = int(arguments.role)
+    if arguments.stock:
+        return stock.StockParty(rank, arguments.stock)
+    return PartyWorker(rank, Client(arguments.dealer, authkey=key))
+
+
+def _listening(address: str, key: bytes) -> Callable[[], Connection]:
+    return Listener(address, backlog=2, authkey=key).accept
 
 
 if __name__ == "__main__":
