@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import logging
+import shutil
 import tempfile
 import warnings
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +24,16 @@ from mpccompile.codegen.package import Package
 from mpccompile.errors import InputError, MpcCompileError
 from mpccompile.ir.program import OutputSpec, Secrecy
 from mpccompile.options import Options
+from mpccompile.report import compare
 from mpccompile.report.profile import Profile
+from mpccompile.runtime.ring import WORD_BITS
 from mpccompile.runtime.session import CallReport, Session
 
 logger = logging.getLogger(__name__)
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+Signature = tuple[Shapes, str]
+"""What a program is compiled for: the shapes of the tensors, and the values of what is baked in."""
 
 
 class PrivateModel:
@@ -47,16 +54,16 @@ class PrivateModel:
         self._options = options
         self._passes = passes
         self._calibration = tuple(calibration)
-        self._packages: dict[Shapes, Package] = {}
+        self._packages: dict[Signature, Package] = {}
         self._session: Session | None = None
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: Path | None = None
         self._last: tuple[Package, CallReport] | None = None
 
     @classmethod
     def from_package(cls, package: Package) -> PrivateModel:
         """Wrap a package read from disk."""
         private = cls(None, package.options, ())
-        private._packages[_shapes_of(package)] = package
+        private._packages[_shapes_of(package), ""] = package
         return private
 
     def __call__(self, *args: Tensor, **kwargs: Any) -> Any:
@@ -95,17 +102,46 @@ class PrivateModel:
             raise MpcCompileError("nothing has run yet", hint="Call the private model first.")
         return Profile.of(*self._last)
 
-    def profile(self, *args: Tensor, **kwargs: Any) -> Profile:
-        """Run once and return where bytes, rounds and seconds went."""
-        self(*args, **kwargs)
-        return self.last_profile()
+    def profile(self, *args: Tensor, against: Sequence[str] = (), repeat: int = 3, **kwargs: Any) -> Profile:
+        """Run once and return where bytes, rounds and seconds went.
+
+        Args:
+            args: Inputs, as in a call.
+            against: Other ways to run the same model, in turn with this one, and to compare it with: ``"plaintext"``
+                torch, and stock ``"crypten"``.
+            repeat: How often each is run then; medians are kept.
+            kwargs: Inputs, as in a call.
+        """
+        if not against:
+            self(*args, **kwargs)
+            return self.last_profile()
+        if self._model is None:
+            raise MpcCompileError("a package cannot be compared: it holds no torch model", hint="Compile the model here.")
+        ways = {"this program": self, **{name: self._rival(name) for name in against}}
+        try:
+            costs = compare.in_turn(self._model, self._named(args, kwargs), ways, repeat)
+        finally:
+            for rival in ways.values():
+                if rival is not None and rival is not self:
+                    rival.close()
+        return replace(self.last_profile(), costs=costs)
+
+    def _rival(self, name: str) -> PrivateModel | None:
+        if name == "plaintext":
+            return None
+        if name != "crypten":
+            raise InputError(f"against={name!r} is not a choice", hint="Use plaintext, crypten, or both.")
+        changes = {"target": "crypten", "dealer": "insecure-local", "frac_bits": Options.frac_bits, "device": "cpu"}
+        rival = PrivateModel(self._model, Options.merged(self._options, changes), compiler.RECOGNISERS)
+        rival._session = Session(stock="TFP")
+        return rival
 
     def report(self) -> str:
         """Return the profile of the last call as text."""
         return self.last_profile().text()
 
     def close(self) -> None:
-        """Stop the parties and the dealer, and drop packages that were not saved."""
+        """Stop the parties and the dealer; another call would start them again."""
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -125,9 +161,10 @@ class PrivateModel:
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in kwargs.items() if value is not None}
-        if not args:
-            return given
         names = self._argument_names()
+        unknown = sorted(set(given) - set(names))
+        if unknown and not self._takes_any_name():
+            raise InputError(f"there is no input {', '.join(unknown)}", hint=f"The inputs are {', '.join(names)}.")
         if len(args) > len(names):
             raise InputError(f"{len(args)} inputs are given, the model takes {', '.join(names)}")
         named = dict(zip(names, args, strict=False))
@@ -139,19 +176,27 @@ class PrivateModel:
     def _argument_names(self) -> list[str]:
         if self._model is None:
             return [spec.name for spec in self._current().inputs]
-        import inspect
+        parameters = inspect.signature(self._model.forward).parameters.values()
+        return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
-        return [name for name in inspect.signature(self._model.forward).parameters if name != "self"]
+    def _takes_any_name(self) -> bool:
+        if self._model is None:
+            return False
+        return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(self._model.forward).parameters.values())
 
     def _package_for(self, given: Mapping[str, Any]) -> tuple[Package, dict[str, Tensor]]:
         tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
         others = sorted(set(given) - set(tensors))
         if self._model is None and others:
             raise InputError(f"input {', '.join(others)} is not a tensor")
-        shapes = tuple(sorted((name, tuple(value.shape)) for name, value in tensors.items()))
-        if shapes not in self._packages:
-            self._packages[shapes] = self._compile(given, shapes)
-        package = self._packages[shapes]
+        # Before anything is compiled: ranges must not be calibrated on NaN.
+        for name, value in tensors.items():
+            _check_values(name, value, self._options.frac_bits)
+        shapes = _shape_key(tensors)
+        signature = (shapes, ", ".join(f"{name}={given[name]!r}" for name in others))
+        if signature not in self._packages:
+            self._packages[signature] = self._compile(given, shapes)
+        package = self._packages[signature]
         return package, _checked(package, tensors)
 
     def _compile(self, given: Mapping[str, Any], shapes: Shapes) -> Package:
@@ -160,8 +205,9 @@ class PrivateModel:
         if self._packages:
             logger.info("new input shapes %s: capturing again", dict(shapes))
         if self._scratch is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="mpccompile-")
-        folder = Path(self._scratch.name) / f"program{len(self._packages)}"
+            self._scratch = Path(tempfile.mkdtemp(prefix="mpccompile-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        folder = self._scratch / f"program{len(self._packages)}"
         same = [batch for batch in self._calibration if _shape_key(batch) == shapes]
         return compiler.build(
             self._model, given, folder, options=self._options, passes=self._passes, calibration=same
@@ -178,7 +224,7 @@ class PrivateModel:
         return outputs
 
     def _loaded(self, package: Package) -> Session:
-        if self._session is None:
+        if self._session is None or self._session.closed:
             self._session = _session(self._options)
         if not self._session.is_loaded(_program_name(package)):
             self._session.load(_program_name(package), package.folder)
@@ -220,7 +266,7 @@ def _shape_key(batch: Mapping[str, Tensor]) -> Shapes:
 
 
 def _checked(package: Package, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Check dtypes and return the inputs in order."""
+    """Check dtypes and return the inputs in order, in the dtypes of the program."""
     for spec in package.inputs:
         value = tensors[spec.name]
         if value.is_floating_point() != spec.dtype.is_floating_point:
@@ -229,9 +275,18 @@ def _checked(package: Package, tensors: Mapping[str, Tensor]) -> dict[str, Tenso
                 where=f"input {spec.name}",
                 hint=f"Convert it with .to({spec.dtype}).",
             )
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise InputError("the input holds NaN or infinity", where=f"input {spec.name}")
     return {spec.name: tensors[spec.name].to(spec.dtype) for spec in package.inputs}
+
+
+def _check_values(name: str, value: Tensor, frac_bits: int) -> None:
+    """Refuse what fixed point cannot hold."""
+    if not value.is_floating_point():
+        return
+    if not bool(torch.isfinite(value).all()):
+        raise InputError("the input holds NaN or infinity", where=f"input {name}")
+    bits = WORD_BITS - 1 - frac_bits
+    if not bool((value.abs() < 2.0**bits).all()):
+        raise InputError(f"the input holds a value that is not below 2^{bits} in size", where=f"input {name}")
 
 
 def _shape_error(package: Package, shapes: Shapes) -> InputError:

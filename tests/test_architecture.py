@@ -18,7 +18,7 @@ AT_HOME = {
     "onnx": ("mpccompile/capture/",),
     "torch.export": ("mpccompile/capture/",),
 }
-# Files and folders of passes/ that are not passes.
+# What runs passes is none itself.
 NOT_PASSES = {"__init__.py", "driver.py"}
 
 
@@ -44,6 +44,20 @@ def body_lines(function):
     """Lines of a function without its decorators, signature and docstring."""
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
     return function.end_lineno - body[0].lineno + 1 if body else 0
+
+
+def pass_functions(tree):
+    """Public functions of a module that make a Program of a Program."""
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    return [
+        function
+        for function in functions
+        if function.returns is not None
+        and ast.unparse(function.returns) == "Program"
+        and function.args.args
+        and function.args.args[0].annotation is not None
+        and ast.unparse(function.args.args[0].annotation) == "Program"
+    ]
 
 
 SOURCES = python_files("mpccompile")
@@ -96,10 +110,13 @@ def test_no_file_names_a_place_on_one_machine():
 
 
 @pytest.mark.parametrize("path", PASSES, ids=name_of)
-def test_pass_shows_before_and_after(path):
-    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
-    assert "before:" in docstring
-    assert "after:" in docstring
+def test_pass_is_named_as_its_file_and_shows_before_and_after(path):
+    passes = pass_functions(ast.parse(path.read_text()))
+    assert [function.name for function in passes] in ([], [path.stem]), "one pass per file"
+    for function in passes:
+        docstring = ast.get_docstring(function) or ""
+        assert "before:" in docstring
+        assert "after:" in docstring
 
 
 @pytest.mark.parametrize("name", ["passes", "runtime"])

@@ -42,7 +42,7 @@ def capture(model: nn.Module, inputs: Mapping[str, Any] | Sequence[Any], options
     model itself is left as it was.
 
     Args:
-        model: A module in float32; training or eval, it is captured as in eval mode.
+        model: A module in float32 on the CPU; training or eval, it is captured as in eval mode.
         inputs: Keyword arguments of ``forward``, or its positional ones. Values that are not tensors are baked in.
         options: Whose ``secret``, ``public`` and ``embedding`` say who may know what.
 
@@ -59,12 +59,12 @@ def capture(model: nn.Module, inputs: Mapping[str, Any] | Sequence[Any], options
     tensors = {name: value.detach().clone() for name, value in given.items() if isinstance(value, Tensor)}
     given = {**given, **tensors}
     secrecy = _secrecy(tensors, options)
-    _check_float32(model)
+    _check_weights(model)
     secret = {name for name, level in secrecy.items() if level is Secrecy.SECRET}
     positions = supplied(model, tensors, secret)
     if positions is not None:
         given = {**given, POSITION_IDS: positions.values}
-    with _as_for_inference(model):
+    with as_for_inference(model):
         kept = _answer(model, given)
         exported = _export(model, given)
         module = _graph(exported, kept, positions)
@@ -120,8 +120,12 @@ def _secrecy(tensors: Mapping[str, Tensor], options: Options) -> dict[str, Secre
     return {name: level(name) for name in tensors}
 
 
-def _check_float32(model: nn.Module) -> None:
+def _check_weights(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
+        if parameter.device.type != "cpu":
+            raise CaptureFailed(
+                f"The weight {name} is on {parameter.device}, not on the CPU", where=name, hint="Compile model.cpu()."
+            )
         if parameter.is_floating_point() and parameter.dtype != torch.float32:
             raise CaptureFailed(
                 f"The weight {name} is {str(parameter.dtype).removeprefix('torch.')}, not float32",
@@ -131,7 +135,7 @@ def _check_float32(model: nn.Module) -> None:
 
 
 @contextmanager
-def _as_for_inference(model: nn.Module) -> Iterator[None]:
+def as_for_inference(model: nn.Module) -> Iterator[None]:
     """Put the model in eval mode without caches, and undo all of it afterwards."""
     training = {module: module.training for module in model.modules()}
     configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}

@@ -6,7 +6,7 @@ functions at their default settings.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import fx
@@ -20,12 +20,12 @@ from mpccompile.ir.secrecy import infer
 from mpccompile.options import Options
 
 LIMITS = """\
-Stock CrypTen checks no range. Outside of these its answers are wrong without a word:
-  exp: below -512 it grows again instead of vanishing; relative error x^2/512 inside.
-  softmax: rows whose scores spread by more than 512; sums of exponentials above 600.
-  inv_sqrt (norms): a variance below about 0.001 or above about 200; an eps below 2^-16 is 0.
-  tanh and sigmoid: beyond 250 and 500 in size; so GELU by tanh beyond 15.
-  erf (GELU by erf): beyond 3 in size.
+Stock CrypTen checks no range. Measured with CrypTen 0.4.1 at its defaults, answers are wrong, without a word, outside of:
+  exp: above -512; inside, its relative error is x^2/512.
+  softmax: scores of a row within 512 of each other, exponentials that add up to less than 250 (5% off from 50).
+  inv_sqrt, in the norms: variances from 0.07 to 150; an eps below 2^-16 counts as 0.
+  sigmoid: within 510. tanh: within 255. GELU by tanh: within 18.
+  erf: within 1.2, which is GELU by erf within 1.7.
 Triples come from CrypTen's provider, and masks from torch's Mersenne twister, which is no cryptographic generator."""
 
 _HELPERS = {
@@ -74,6 +74,7 @@ def stock_where(keep, x, y):
 }
 """Source of the compositions that a program may need; only those it calls are written into it."""
 
+_VIEWS = (ops.reshape, ops.permute, ops.expand, ops.take)
 _FORMS = {
     "tanh": {"gelu": "tanh_gelu"},
     "erf": {"gelu": "erf_gelu"},
@@ -103,6 +104,7 @@ class _StockWriter(Writer):
     def __init__(self, program: Program, forms: str) -> None:
         super().__init__(program, {})
         self._levels = infer(program)
+        self._one_hot = one_hot_nodes(program)
         self._forms = _FORMS[forms]
 
     def is_secret(self, value: object) -> bool:
@@ -110,7 +112,7 @@ class _StockWriter(Writer):
         return isinstance(value, fx.Node) and self._levels[value] is Secrecy.SECRET
 
     def header(self, class_name: str) -> list[str]:
-        rows = one_hot_inputs(self.program)
+        rows = {str(node.target): length for node, length in self._one_hot.items() if node.op == "placeholder"}
         lines = [
             *opening(self.program, "in stock CrypTen, written by mpccompile"),
             *LIMITS.splitlines(),
@@ -136,31 +138,54 @@ class _StockWriter(Writer):
         if not self.is_secret(node) or op not in _SPELLINGS:
             place = origin_of(node)
             raise UnsupportedOp(f"{op} has no counterpart in stock CrypTen", where=str(place))
-        return _SPELLINGS[op](self, arguments(node))
+        given = arguments(node)
+        if node in self._one_hot:
+            given |= self._with_rows(given, self._one_hot[node])
+        return _SPELLINGS[op](self, given)
+
+    def _with_rows(self, given: dict[str, Any], rows: int) -> dict[str, Any]:
+        """Carry the dim of the one-hot rows along, last, through a view."""
+        if "dims" in given:
+            return {"dims": (*given["dims"], len(given["dims"]))}
+        return {"shape": (*given["shape"], rows)} if "shape" in given else {}
 
     def result(self, value: str) -> str:
         return value
 
 
-def one_hot_inputs(program: Program) -> dict[str, int]:
-    """Return the secret integer inputs, each with the number of rows of the table it is looked up in.
+def one_hot_nodes(program: Program) -> dict[fx.Node, int]:
+    """Return the secret integers that are looked up, inputs and views of them, each with the rows of its table.
 
     Raises:
-        UnsupportedOp: If such an input is used otherwise, or in tables of different lengths.
+        UnsupportedOp: If such an input is looked up in tables of different lengths, or also used as a number.
     """
-    rows: dict[str, int] = {}
+    found: dict[fx.Node, int] = {}
     for node in program.graph.find_nodes(op="placeholder"):
         spec = next(spec for spec in program.inputs if spec.name == node.target)
         if spec.secrecy is not Secrecy.SECRET or spec.dtype.is_floating_point:
             continue
-        lengths = {shape_of(arguments(user)["weight"])[0] for user in node.users if is_call(user, ops.embedding)}
-        if len(lengths) != 1 or not all(is_call(user, ops.embedding) for user in node.users):
+        uses = dict(_uses(node))
+        rows = set(uses.values()) or {None}
+        if len(rows) > 1:
             raise UnsupportedOp(
-                f"stock CrypTen takes {spec.name} as one-hot rows, and the model does more than look it up",
+                f"stock CrypTen would take {spec.name} as one-hot rows, and the model does more than look it up in a table",
                 where=f"input {spec.name}",
             )
-        rows[identifier(spec.name)] = lengths.pop()
-    return rows
+        length = rows.pop()
+        if length is not None:
+            found |= dict.fromkeys([node, *(use for use in uses if use.target in _VIEWS)], length)
+    return found
+
+
+def _uses(node: fx.Node) -> Iterator[tuple[fx.Node, int | None]]:
+    """Yield what is made of a value, through views, with the rows of the table where it is a lookup."""
+    for user in node.users:
+        if user.target in _VIEWS:
+            uses = dict(_uses(user))
+            yield from uses.items()
+            yield user, next(iter(uses.values()), None)
+        else:
+            yield user, shape_of(arguments(user)["weight"])[0] if is_call(user, ops.embedding) else None
 
 
 def _method(name: str, *fields: str) -> Spelling:

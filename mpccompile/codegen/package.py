@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,12 @@ from mpccompile.runtime.program import ProgramDescription, load_class, make_plan
 
 FORMAT = 1
 FILES = ("model.py", "weights.safetensors", "constants.safetensors", "plan.json")
+FILES_BY_ROLE = {
+    "0": FILES,
+    "1": ("model.py", "constants.safetensors", "plan.json"),
+    "dealer": ("plan.json",),
+}
+"""What each process of a run reads besides the manifest: only party 0 may see the weights."""
 FINE_BITS = 20
 """Fractional bits of tables and other weights that are only looked up or added: it costs nothing there, and embeddings
 drawn with deviation 0.02 keep 14 significant bits into the first norm."""
@@ -91,8 +97,12 @@ def write(program: Program, sites: Mapping[str, Site], options: Options, folder:
     return read(folder)
 
 
-def read(folder: Path) -> Package:
-    """Read a package and check every file against the manifest.
+def read(folder: Path, files: Sequence[str] = FILES) -> Package:
+    """Read a package and check its files against the manifest.
+
+    Args:
+        folder: Where it is.
+        files: The files that are needed; others may be absent.
 
     Raises:
         PackageError: If something is missing, damaged, edited, or of another format.
@@ -107,7 +117,7 @@ def read(folder: Path) -> Package:
         raise PackageError(
             f"package format {manifest.get('format')!r}, this version reads {FORMAT}", where=str(folder), hint="Compile again."
         )
-    for name in FILES:
+    for name in files:
         if not (folder / name).is_file():
             raise PackageError(f"{name} is missing", where=str(folder), hint="Compile again.")
         if _digest(folder / name) != manifest["sha256"].get(name):

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, fx
 
 from mpccompile.ir import ops
+from mpccompile.ir.bounds import bounds
 from mpccompile.ir.program import Program
 from mpccompile.options import Options
+from mpccompile.runtime.series import passing_range
 from mpccompile.runtime.softmax import EXPONENT_SPAN, SoftmaxRange, centre_weights
 
 SMALLEST_RANGE = 0.5
@@ -43,7 +45,30 @@ def calibrate(program: Program, batches: Iterable[Sequence[Tensor]], options: Op
     # An error of a series swings about zero as its argument moves, so errors of different sites add as the root of the
     # sum of squares, each carried on with a gain near one by residuals and norms.
     tolerance = options.tolerance / math.sqrt(max(1, len(sites)))
-    return {node.name: Site(_RANGES[node.target](watcher.seen[node.name], options.range_margin, tolerance)) for node in sites}
+    margin = options.range_margin
+    keywords = {node.name: _RANGES[node.target](watcher.seen[node.name], margin, tolerance) for node in sites}
+    for name, bound in bounds(program, _tested(keywords, options.frac_bits)).items():
+        if bound < WORTHWHILE_BOUND and _takes_bound(program, name):
+            keywords.setdefault(name, {})["bound"] = float(2 ** math.ceil(math.log2(max(bound, 1.0))))
+    return {name: Site(values) for name, values in keywords.items()}
+
+
+BOUNDED = (ops.linear, ops.matmul, ops.mul, ops.layer_norm, ops.rms_norm)
+WORTHWHILE_BOUND = 2.0**13
+"""A product of two 16-bit fractions below this fits the 48 bits that a truncation leaves."""
+
+
+def _takes_bound(program: Program, name: str) -> bool:
+    return any(node.name == name and node.target in BOUNDED for node in program.graph.nodes)
+
+
+def _tested(keywords: dict[str, dict[str, Any]], frac_bits: int) -> dict[str, tuple[float, float]]:
+    """Return the range that the test of each series lets through: one window more than was asked for, on either side."""
+    return {
+        name: passing_range(values["scope"][0], values["scope"][1], frac_bits)
+        for name, values in keywords.items()
+        if isinstance(values.get("scope"), tuple)
+    }
 
 
 class _Watcher(fx.Interpreter):

@@ -79,14 +79,16 @@ def train_classifier(
     tokenizer = train_tokenizer(snippet.text for snippet in snippets.train)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_model(len(tokenizer), len(snippets.classes), pad_token_id=tokenizer.convert_tokens_to_ids("[PAD]"))
+        model = build_model(
+            len(tokenizer), len(snippets.classes), pad_token_id=tokenizer.convert_tokens_to_ids("[PAD]")
+        )
         _fit(model, _batches(tokenizer, snippets, steps), steps, on_step)
     model.eval()
     return Classifier(model, tokenizer, snippets, time.perf_counter() - start)
 
 
-def build_model(vocabulary_size: int, classes: int, *, pad_token_id: int = 0) -> BertForSequenceClassification:
-    """Return a BERT of two layers with random weights."""
+def build_model(vocabulary_size: int, classes: int) -> BertForSequenceClassification:
+    """Return a BERT of two layers with random weights; token 0 is padding."""
     from transformers import BertConfig, BertForSequenceClassification
 
     config = BertConfig(
@@ -99,9 +101,9 @@ def build_model(vocabulary_size: int, classes: int, *, pad_token_id: int = 0) ->
         attention_probs_dropout_prob=0.2,
         max_position_embeddings=SEQUENCE_LENGTH,
         type_vocab_size=1,
-        num_labels=classes,
-        pad_token_id=pad_token_id,
+        pad_token_id=0,
     )
+    config.num_labels = classes
     return BertForSequenceClassification(config)
 
 
@@ -127,7 +129,7 @@ def _batches(
     labels = torch.tensor([snippet.label for snippet in snippets.train])
     weights = 1.0 / torch.bincount(labels).float()[labels]
     special = torch.tensor(tokenizer.all_special_ids)
-    hidden = tokenizer.convert_tokens_to_ids("[MASK]")
+    hidden = int(tokenizer.mask_token_id)
     for _ in range(steps):
         chosen = torch.multinomial(weights, BATCH_SIZE)
         ids = inputs["input_ids"][chosen]

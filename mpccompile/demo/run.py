@@ -88,8 +88,8 @@ def run_demo(
     start = time.perf_counter()
     with _compile(classifier, batch_size) as private:
         console.print(
-            f"Compiled in {time.perf_counter() - start:.1f} s, for batches of {batch_size}; the ranges of private values"
-            f" come from {CALIBRATION_BATCHES * batch_size} training snippets."
+            f"Compiled in {time.perf_counter() - start:.1f} s, for batches of {batch_size}; the ranges that private"
+            f" values take were measured on {CALIBRATION_BATCHES * batch_size} training snippets."
         )
         console.rule("Classify held-out snippets on secret shares")
         start = time.perf_counter()
@@ -112,7 +112,7 @@ def _train(console: Console, steps: int, seed: int) -> Classifier:
     files = len({snippet.file for snippet in snippets.train}), len({snippet.file for snippet in snippets.test})
     console.print(
         f"Which package of Python's standard library is a snippet from: {', '.join(snippets.classes)}?\n"
-        f"{len(snippets.train)} snippets of {files[0]} files to train on, {len(snippets.test)} of {files[1]} other files"
+        f"{len(snippets.train)} snippets of {files[0]} files to train on, {len(snippets.test)} of {files[1]} others"
         " held out. Imports, and lines that name a package, are left out."
     )
     with _progress(console) as progress:
@@ -123,10 +123,10 @@ def _train(console: Console, steps: int, seed: int) -> Classifier:
 
         classifier = train_classifier(snippets, steps=steps, seed=seed, on_step=advance)
     logits = predict(classifier, [snippet.text for snippet in snippets.test])
+    weights = sum(weight.numel() for weight in classifier.model.parameters())
     console.print(
-        f"Trained {sum(weight.numel() for weight in classifier.model.parameters()):,} weights in {classifier.seconds:.0f} s."
-        f" Plaintext accuracy on all held-out snippets: {_accuracy(logits, snippets.test):.1%}"
-        f" (chance is {1 / len(snippets.classes):.1%})."
+        f"Trained {weights:,} weights in {classifier.seconds:.0f} s. Plaintext accuracy on all held-out snippets:"
+        f" {_accuracy(logits, snippets.test):.1%} (chance is {1 / len(snippets.classes):.1%})."
     )
     return classifier
 
@@ -164,9 +164,8 @@ def _progress(console: Console) -> Progress:
 
 def _accuracy(logits: torch.Tensor, snippets: Sequence[Snippet]) -> float:
     """Return the share of snippets whose largest logit is their package's."""
-    right = sum(
-        guess == snippet.label for guess, snippet in zip(logits.argmax(dim=1).tolist(), snippets, strict=True)
-    )
+    guesses: list[int] = logits.argmax(dim=1).tolist()
+    right = sum(guess == snippet.label for guess, snippet in zip(guesses, snippets, strict=True))
     return right / len(snippets)
 
 

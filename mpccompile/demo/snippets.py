@@ -156,8 +156,9 @@ def _cut(source: _Source, label: int, rng: random.Random, *, step: int = 0) -> l
 def train_tokenizer(texts: Iterable[str], *, vocabulary_size: int = VOCABULARY_SIZE) -> PreTrainedTokenizerFast:
     """Train a byte-pair tokenizer that reads code as lower-case words.
 
-    Identifiers are cut at underscores and humps (``readHTTPHeader_2`` is read, http, header); punctuation and digits are
-    dropped, so that ``SEQUENCE_LENGTH`` tokens hold most of a snippet. The same texts always give the same tokenizer.
+    Identifiers are cut at underscores and humps (``readHTTPHeader_2`` is read, http, header); punctuation and digits
+    are dropped, so that ``SEQUENCE_LENGTH`` tokens hold most of a snippet. The same texts always give the same
+    tokenizer.
 
     Args:
         texts: The training texts.

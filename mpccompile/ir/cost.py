@@ -137,6 +137,8 @@ class _Call:
         return isinstance(viewed, fx.Node) and self._was_opened(viewed, value)
 
     def _is_fresh(self, value: fx.Node) -> bool:
+        if self.is_raw(value):
+            return True
         if is_call(value, *_FREE) and isinstance(value.args[0], fx.Node):
             return self._is_fresh(value.args[0])
         if is_call(value, ops.mul):

@@ -12,7 +12,10 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode  # no public name for the mode an exported graph uses
+from torch._subclasses.fake_tensor import (  # no public name for the mode an exported graph uses
+    FakeTensor,
+    FakeTensorMode,
+)
 
 Target = Callable[..., Any]
 

@@ -10,6 +10,7 @@ from torch import fx
 from mpccompile.ir.program import Program, origin_of
 from mpccompile.ir.secrecy import infer
 
+_ATEN = type(torch.ops.aten.add.Tensor)
 _SHORT = {
     torch.float32: "f32",
     torch.float64: "f64",
@@ -48,7 +49,7 @@ def _right(node: fx.Node) -> str:
 
 
 def _name(target: object) -> str:
-    if isinstance(target, torch._ops.OpOverload):  # noqa: SLF001 - the only name of an ATen call's type
+    if isinstance(target, _ATEN):
         return str(target)
     return str(getattr(target, "__name__", target))
 

@@ -31,14 +31,14 @@ def verify(program: Program) -> None:
         PassFailed: Naming the first node that breaks a rule.
     """
     program.graph.lint()
+    names = tuple(str(node.target) for node in program.graph.nodes if node.op == "placeholder")
+    if names != tuple(spec.name for spec in program.inputs):
+        raise PassFailed(f"The placeholders {names} are not the inputs {tuple(spec.name for spec in program.inputs)}")
     levels = infer(program)
     for node in program.graph.nodes:
         problem = _problem(node, levels[node])
         if problem:
             raise PassFailed(f"Node %{node.name} {problem}", where=str(origin_of(node)))
-    names = tuple(str(node.target) for node in program.graph.nodes if node.op == "placeholder")
-    if names != tuple(spec.name for spec in program.inputs):
-        raise PassFailed(f"The placeholders {names} are not the inputs {tuple(spec.name for spec in program.inputs)}")
 
 
 def _problem(node: fx.Node, level: Secrecy) -> str:

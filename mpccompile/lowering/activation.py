@@ -63,6 +63,12 @@ def lower_clamp(site: Site, x: fx.Node, low: float | None = None, high: float | 
     return raised if excess is None else site.call(ops.sub, raised, excess)
 
 
+@lowers(aten.clamp_min.default)
+def lower_clamp_min(site: Site, x: fx.Node, low: float) -> fx.Node:
+    """A clamp to a lower bound."""
+    return lower_clamp(site, x, low)
+
+
 @lowers(aten.relu6.default)
 def lower_relu6(site: Site, x: fx.Node) -> fx.Node:
     """``relu(x) - relu(x - 6)``."""

@@ -10,13 +10,11 @@ from torch import fx
 from mpccompile.ir import ops
 from mpccompile.lowering.elementwise import product, total
 from mpccompile.lowering.masks import dtype_is_bool, split, trimmed
-from mpccompile.lowering.registry import Refused, Site, Split, lowers
+from mpccompile.lowering.registry import Empty, Refused, Site, Split, lowers
 from mpccompile.lowering.shape import expanded, reshaped, swapped
 from mpccompile.lowering.values import varies_by_row
 
 aten = torch.ops.aten
-# float32 loses what is added to a number beyond this: a score s is below 1e4, and 2 ** 24 * 1e4 is 1.7e11.
-_ABSORBING = -2e11
 
 
 @lowers(
@@ -44,13 +42,13 @@ def _softmax(site: Site, scores: Split, shape: tuple[int, ...]) -> fx.Node:
     wide = expanded(site, finite, shape)
     if keep is None:
         return site.call(ops.softmax, wide)
-    if math.isfinite(scores.least) and not site.is_secret(keep) and varies_by_row(site, keep):
-        wide, keep = _averaged(site, wide, keep, scores.least)
+    if scores.empty and not site.is_secret(keep) and varies_by_row(site, keep):
+        wide, keep = _averaged(site, wide, keep, scores.empty)
     return site.call(ops.softmax, wide, keep)
 
 
-def _averaged(site: Site, scores: fx.Node, keep: fx.Node, least: float) -> tuple[fx.Node, fx.Node]:
-    """Keep everything in rows that keep nothing; a number too large to add scores to makes them all the same."""
+def _averaged(site: Site, scores: fx.Node, keep: fx.Node, empty: Empty) -> tuple[fx.Node, fx.Node]:
+    """Keep everything in rows that keep nothing, with the same score for all where the mask left nothing of them."""
     if f"dead {keep.name}" not in site.stored:
         found = site.call(aten.logical_not.default, site.call(aten.any.dim, keep, -1, True))
         site.stored[f"dead {keep.name}"] = found
@@ -59,7 +57,7 @@ def _averaged(site: Site, scores: fx.Node, keep: fx.Node, least: float) -> tuple
     data = site.known(dead)
     if data is not None and not bool(data.any()):
         return scores, keep
-    return site.call(ops.where, dead, 0.0, scores) if least < _ABSORBING else scores, everything
+    return site.call(ops.where, dead, 0.0, scores) if empty is Empty.MEAN else scores, everything
 
 
 @lowers(aten.scaled_dot_product_attention.default)
@@ -90,7 +88,7 @@ def lower_attention(  # noqa: PLR0913 - the arguments of its ATen schema
     masked = _mask(site, attn_mask, is_causal, site.shape(scores)[-2:])
     if masked.finite is not None:
         scores = total(site, scores, masked.finite)
-    return site.call(ops.matmul, _softmax(site, Split(scores, masked.keep, masked.least), site.shape(scores)), value)
+    return site.call(ops.matmul, _softmax(site, Split(scores, masked.keep, masked.empty), site.shape(scores)), value)
 
 
 def _mask(site: Site, mask: fx.Node | None, is_causal: bool, sizes: tuple[int, ...]) -> Split:

@@ -13,13 +13,15 @@ from torch import fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.rewrite import Target, is_call, target_of, value_of
-from mpccompile.lowering.registry import Site, Split
+from mpccompile.lowering.registry import Empty, Site, Split
 from mpccompile.lowering.shape import expanded
 from mpccompile.lowering.values import all_in, possible
 
 aten = torch.ops.aten
 # exp of this is 0 in float32 and in fixed point; old BERTs mask with -10000.
 HOPELESS = -1e4
+# float32 loses what is added to a number beyond this: a score s is below 1e4, and 2 ** 24 * 1e4 is 1.7e11.
+_SWALLOWS = -2e11
 
 _MOVES: dict[Target, Target] = {
     ops.reshape: aten.reshape.default,
@@ -50,13 +52,25 @@ def note_masked(site: Site, condition: fx.Node, x: object, y: object) -> None:
     for least, value, keep_where in ((hopeless(site, y), x, True), (hopeless(site, x), y, False)):
         if least is not None:
             keep = condition if keep_where else negated(site, condition)
-            site.splits[site.node] = Split(_finite(site, value), keep, least)
+            site.splits[site.node] = Split(_finite(site, value), keep, _when_written(least))
             return
+
+
+def _when_written(least: float) -> Empty:
+    return Empty.MEAN if math.isfinite(least) else Empty.ZERO
+
+
+def _when_added(least: float) -> Empty:
+    return _when_written(least) if least < _SWALLOWS else Empty.SCORES
 
 
 def negated(site: Site, mask: fx.Node) -> fx.Node:
     """Return the opposite of a bool mask, public or secret."""
-    return site.call(ops.sub, 1.0, mask) if site.is_secret(mask) else site.call(aten.logical_not.default, mask)
+    if not site.is_secret(mask):
+        return site.call(aten.logical_not.default, mask)
+    # torch, which says what the ops mean, subtracts no bools.
+    number = site.call(ops.mul, mask, 1.0) if value_of(mask).dtype == torch.bool else mask
+    return site.call(ops.sub, 1.0, number)
 
 
 def both(site: Site, x: fx.Node | None, y: fx.Node | None) -> fx.Node | None:
@@ -92,12 +106,12 @@ def _split_public(site: Site, scores: fx.Node) -> Split:
     if values is not None and all(value > HOPELESS for value in values):
         return Split(None if values == frozenset({0.0}) else scores, None)
     keep = trimmed(site, site.call(aten.gt.Scalar, scores, HOPELESS))
-    least = max((value for value in values or () if value <= HOPELESS), default=-math.inf)
+    empty = _when_added(max((value for value in values or () if value <= HOPELESS), default=-math.inf))
     if all_in(values, below=HOPELESS):
-        return Split(None, keep, least)
+        return Split(None, keep, empty)
     finite = site.call(aten.where.ScalarOther, keep, scores, 0.0) if keep is not None else scores
     data = site.known(finite)
-    return Split(None if data is not None and not bool(data.any()) else finite, keep, least)
+    return Split(None if data is not None and not bool(data.any()) else finite, keep, empty)
 
 
 def _split_secret(site: Site, scores: fx.Node) -> Split:
@@ -120,7 +134,7 @@ def _split_sum(site: Site, scores: fx.Node) -> Split:
     keep = both(site, parts[0].keep, parts[1].keep)
     finite.sort(key=lambda node: not site.is_secret(node))
     scored = site.call(ops.add, *finite) if len(finite) > 1 else (finite[0] if finite else None)
-    return Split(scored, keep, max(part.least for part in parts))
+    return Split(scored, keep, max(part.empty for part in parts))
 
 
 def _split_where(site: Site, scores: fx.Node) -> Split:
@@ -131,7 +145,7 @@ def _split_where(site: Site, scores: fx.Node) -> Split:
         if least is not None and isinstance(value, fx.Node):
             inner = split(site, value)
             keep = condition if keep_where else negated(site, condition)
-            return Split(inner.finite, both(site, keep, inner.keep), max(least, inner.least))
+            return Split(inner.finite, both(site, keep, inner.keep), max(_when_written(least), inner.empty))
     return Split(scores, None)
 
 
@@ -149,11 +163,11 @@ def _split_move(site: Site, scores: fx.Node) -> Split:
         finite = site.call(target_of(scores), expanded(site, finite, shape), *rest)
     keep = inner.keep
     if keep is None or is_call(scores, ops.expand):
-        return Split(finite, keep, inner.least)
+        return Split(finite, keep, inner.empty)
     if site.is_secret(keep):
-        return Split(finite, site.call(target_of(scores), expanded(site, keep, shape), *rest), inner.least)
+        return Split(finite, site.call(target_of(scores), expanded(site, keep, shape), *rest), inner.empty)
     wide = site.call(aten.expand.default, keep, list(shape))
-    return Split(finite, site.call(_MOVES[target_of(scores)], wide, *rest), inner.least)
+    return Split(finite, site.call(_MOVES[target_of(scores)], wide, *rest), inner.empty)
 
 
 def _split_product(site: Site, scores: fx.Node) -> Split:
@@ -165,7 +179,7 @@ def _split_product(site: Site, scores: fx.Node) -> Split:
     if inner.keep is None:
         return Split(scores, None)
     finite = None if inner.finite is None else site.call(ops.mul, inner.finite, factor)
-    return Split(finite, inner.keep, inner.least * factor)
+    return Split(finite, inner.keep, inner.empty)
 
 
 def dtype_is_bool(site: Site, mask: fx.Node) -> bool:

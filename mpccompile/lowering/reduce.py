@@ -9,7 +9,7 @@ import torch
 from torch import fx
 
 from mpccompile.ir import ops
-from mpccompile.lowering.elementwise import product
+from mpccompile.lowering.elementwise import lower_sqrt, product
 from mpccompile.lowering.registry import Refused, Site, lowers
 
 if TYPE_CHECKING:
@@ -49,3 +49,14 @@ def lower_var(
         raise Refused("the variance of one value is not a number")
     far = site.call(ops.square, site.call(ops.sub, x, site.call(ops.mean, x, over, True)))
     return product(site, site.call(ops.mean, far, over, *((True,) if keepdim else ())), count / free)
+
+
+@lowers(aten.linalg_vector_norm.default)
+def lower_vector_norm(
+    site: Site, x: fx.Node, order: float = 2, dims: Sequence[int] | None = None, keepdim: bool = False, **_: object
+) -> fx.Node:
+    """The Euclidean norm is the root of a sum of squares; the vector must not be 0."""
+    if order != 2:  # noqa: PLR2004 - the Euclidean norm
+        raise Refused(f"the norm of order {order} has no private form")
+    square = site.call(ops.square, x)
+    return lower_sqrt(site, site.call(ops.sum, square, _dims(site, x, dims), *((True,) if keepdim else ())))

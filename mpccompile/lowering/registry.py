@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, TypeVar
 
 import torch
@@ -41,19 +41,33 @@ def lowers(*targets: Target) -> Callable[[Registered], Registered]:
     return register
 
 
+class Empty(IntEnum):
+    """What the softmax of a row that keeps nothing is, which depends on how the row was masked.
+
+    Attributes:
+        ZERO: 0, after -inf or a bool mask.
+        MEAN: The same for all, after a huge number was written over the scores, or swallowed them.
+        SCORES: As if all were kept, after a number was added that leaves their differences as they are.
+    """
+
+    ZERO = 0
+    MEAN = 1
+    SCORES = 2
+
+
 @dataclass(frozen=True)
 class Split:
-    """A value of masked scores taken apart: ``where(keep, finite, least)``.
+    """A value of masked scores taken apart: ``where(keep, finite, -inf)``.
 
     Attributes:
         finite: The scores; None where they are all 0.
         keep: A public bool mask, or a secret one of 0 and 1; None where everything is kept.
-        least: What stands where nothing is kept: -inf, or a finite number just as hopeless.
+        empty: What the softmax of a row that keeps nothing is.
     """
 
     finite: fx.Node | None
     keep: fx.Node | None
-    least: float = -math.inf
+    empty: Empty = Empty.ZERO
 
 
 @dataclass(frozen=True)

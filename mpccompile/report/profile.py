@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mpccompile.codegen.package import Package
+from mpccompile.report import compare
+from mpccompile.report.compare import Cost
 from mpccompile.runtime.session import CallReport
 
 OUTPUT_OP = "output"
@@ -27,6 +29,7 @@ class Row:
         bytes_sent: What the party that sends more sends.
         rounds: Rounds.
         seconds: Wall time at rank 0, waiting for rank 1 included.
+        offline_seconds: Time making randomness, where that happens statement by statement.
     """
 
     op: str
@@ -35,6 +38,7 @@ class Row:
     bytes_sent: int
     rounds: int
     seconds: float
+    offline_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,9 @@ class Profile:
         bytes_sent: Online bytes sent by (rank 0, rank 1).
         offline_bytes: Bytes the dealer sends to rank 1.
         rounds: Online rounds.
-        static_agrees: Whether the compiler's prediction of bytes and rounds was exact.
+        static_agrees: Whether the compiler's prediction of bytes and rounds was exact; None where it makes none.
+        peak_bytes: Most memory that (rank 0, rank 1) held since it started.
+        costs: The same model run by others, where that was asked for; this one first.
     """
 
     rows: tuple[Row, ...]
@@ -57,18 +63,21 @@ class Profile:
     bytes_sent: tuple[int, int]
     offline_bytes: int
     rounds: int
-    static_agrees: bool
+    static_agrees: bool | None
+    peak_bytes: tuple[int, int] = (0, 0)
+    costs: tuple[Cost, ...] = ()
 
     @classmethod
     def of(cls, package: Package, report: CallReport) -> Profile:
         """Join what the parties measured with what the compiler knows of each line."""
         measured = {line: (one, two, rounds) for line, one, two, rounds in report.traffic}
-        seconds = dict(report.line_seconds)
+        seconds, offline = dict(report.line_seconds), dict(report.line_offline)
         rows = []
         for statement in package.statements:
             one, two, rounds = measured.get(statement.line, (0, 0, 0))
             spent = seconds.get(statement.line, 0.0)
-            rows.append(Row(statement.op, statement.module_path, 1, max(one, two), rounds, spent))
+            apart = offline.get(statement.line, 0.0)
+            rows.append(Row(statement.op, statement.module_path, 1, max(one, two), rounds, spent, apart))
         one, two, rounds = measured.get(0, (0, 0, 0))
         rest = max(0.0, report.online_seconds - sum(seconds.values()))
         rows.append(Row(OUTPUT_OP, "", 1, max(one, two), rounds, rest))
@@ -78,10 +87,10 @@ class Profile:
             report.online_seconds,
             report.offline_seconds,
             (sum(row[1] for row in report.traffic), sum(row[2] for row in report.traffic)),
-            package.offline_bytes,
+            package.offline_bytes if report.offline_bytes is None else report.offline_bytes,
             sum(row[3] for row in report.traffic),
-            {line: cost for line, cost in measured.items() if any(cost)}
-            == {line: cost for line, cost in static.items() if any(cost)},
+            None if package.options.target == "crypten" else _nonzero(measured) == _nonzero(static),
+            report.peak_bytes,
         )
 
     def by_op(self) -> tuple[Row, ...]:
@@ -97,6 +106,13 @@ class Profile:
         rows = [_sum(members, op, path) for (op, path), members in groups.items()]
         return tuple(sorted(rows, key=lambda row: (-row.bytes_sent, row.op)))
 
+    def cost(self, name: str, max_error: float) -> Cost:
+        """Return the totals, to compare with those of another way to run the model."""
+        sent = max(self.bytes_sent)
+        return Cost(
+            name, self.online_seconds, self.offline_seconds, sent, self.offline_bytes, self.rounds, max_error
+        )
+
     def table(self) -> Table:
         """Return the cost per kind of operation as a table."""
         table = Table(title="Online cost by operation")
@@ -111,17 +127,20 @@ class Profile:
         total = f"{max(self.bytes_sent) / 1e6:.3f} MB"
         table.add_section()
         table.add_row("total", str(len(self.rows)), total, str(self.rounds), f"{self.online_seconds:.3f}")
+        agrees = {None: "", True: " The compiler's prediction was exact.", False: " The compiler's prediction DIFFERS."}
         table.caption = (
             f"Each party sends this; offline the dealer sent {self.offline_bytes / 1e6:.1f} MB"
-            f" in {self.offline_seconds:.2f} s. The compiler's prediction"
-            f" {'was exact' if self.static_agrees else 'DIFFERS'}."
+            f" in {self.offline_seconds:.2f} s.{agrees[self.static_agrees]}"
         )
         return table
 
     def text(self) -> str:
-        """Return the table as plain text."""
+        """Return the tables as plain text."""
         buffer = io.StringIO()
-        Console(file=buffer, width=100).print(self.table())
+        console = Console(file=buffer, width=100)
+        console.print(self.table())
+        if self.costs:
+            console.print(compare.table(self.costs))
         return buffer.getvalue()
 
     def to_json(self) -> dict[str, Any]:
@@ -130,6 +149,10 @@ class Profile:
 
 
 VISIBLE_SECONDS = 0.001
+
+
+def _nonzero(traffic: dict[int, tuple[int, int, int]]) -> dict[int, tuple[int, int, int]]:
+    return {line: cost for line, cost in traffic.items() if any(cost)}
 
 
 def _groups(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
@@ -147,4 +170,5 @@ def _sum(rows: list[Row], op: str, module_path: str) -> Row:
         sum(row.bytes_sent for row in rows),
         sum(row.rounds for row in rows),
         sum(row.seconds for row in rows),
+        sum(row.offline_seconds for row in rows),
     )

@@ -2,9 +2,11 @@
 
 A masked opening D = x + r already tells the window of x up to one: with u = (D >> g) - (r >> g), u - 1 <= x >> g <= u.
 So x in [0, n 2^g) gives u in {0, ..., n}, and any x outside [-2^g, (n + 1) 2^g) gives another u. The polynomial
-u (u - 1) ... (u - n) is zero on the first set and not on the second; it costs no message, because the dealer shares the
-falling factorials of r >> g. All tests of a call are added up with public random odd coefficients, multiplied by a secret random odd
-number, and opened once: zero says that every value was in range, anything else is random.
+u (u - 1) ... (u - n) is zero on the first set; it costs no message, because the dealer shares the falling factorials of
+r >> g. Modulo a power of two it is zero in more places, where one factor holds nearly all of the modulus: a second test
+with a single window 16 times as wide, whose polynomial u (u - 1) has no such places, keeps x away from them. All tests
+of a statement are added up with public random odd coefficients, multiplied by a secret random odd number, and opened
+once: zero says that every value was in range.
 """
 
 from __future__ import annotations
@@ -25,7 +27,11 @@ CHUNK = 1 << 14
 """Elements tested at a time, so that temporaries stay in the second-level cache."""
 
 REPEATS = 2
-"""Independent sums per site: one misses a single violation with probability 2^-20 at worst, two 2^-40."""
+"""Independent sums per site. A single violation is never missed, because an odd coefficient keeps it from vanishing; of
+several, a sum misses them all with probability 2^-(w - v - 1), w the width of the test and 2^v the power of two in their
+polynomials: at most 2^13, and w is 20 to 32."""
+COARSE_BITS = 4
+"""The second test's window is 2^4 windows: it holds up to 11 of them and one beyond each end."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,14 @@ def expect_window(wire: Wire, low: int, windows: int, window_bits: int, only: Te
     Values up to one window outside may pass; the series this guards is accurate there. Where the public ``only`` is
     False, nothing is tested, because the value is not used.
     """
+    _register(wire, low, windows, window_bits, only)
+    if window_bits + COARSE_BITS < wire.bits:
+        middle = low + (windows << window_bits) // 2
+        wide = window_bits + COARSE_BITS
+        _register(wire, middle - (1 << (wide - 1)), 1, wide, only)
+
+
+def _register(wire: Wire, low: int, windows: int, window_bits: int, only: Tensor | None) -> None:
     party = current()
     bits = wire.bits - window_bits
     degree = windows + 1
@@ -117,7 +131,8 @@ def finish() -> Protocol[None]:
     """Open whether every value of the call stayed in range, one masked number per site.
 
     Raises:
-        RangeExceeded: Naming the statements that did not; both parties learn which, and nothing else.
+        RangeExceeded: Naming the statements that did not. Both parties learn which, and the power of two in a random
+            combination of their polynomials, which no odd factor hides: a hint of how far out a value was.
     """
     party = current()
     deferred, party.deferred = party.deferred, []

@@ -23,7 +23,7 @@ from mpccompile.runtime.openings import masked, shared_view, truncate
 from mpccompile.runtime.party import Protocol, current, private_function, together
 from mpccompile.runtime.products import apply_static, open_one_hot, product, static_product, sum_of_squares
 from mpccompile.runtime.products import square as squared
-from mpccompile.runtime.series import evaluate, fit
+from mpccompile.runtime.series import evaluate, fit, precision_for
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight, Wire
 from mpccompile.runtime.softmax import SoftmaxRange
 from mpccompile.runtime.softmax import softmax as shifted_softmax
@@ -82,13 +82,13 @@ def usual(x: Value) -> Protocol[Shared]:
 def _add(x: Value, y: Value, sign: int) -> Protocol[Shared]:
     if isinstance(x, Secret) and isinstance(y, Secret):
         left, right = aligned(secret(x), secret(y))
-        return Shared(left.share + sign * right.share, left.frac_bits)
+        return Shared(left.share + sign * right.share, left.frac_bits, bits=min(left.bits, right.bits))
     if isinstance(x, Secret):
         left = secret(x)
         public = _fixed(y, left.frac_bits)
         shape = torch.broadcast_shapes(left.shape, public.shape)
         moved = sign * public if current().rank == 0 else torch.zeros_like(public)
-        return Shared((left.share + moved).expand(shape), left.frac_bits)
+        return Shared((left.share + moved).expand(shape), left.frac_bits, bits=left.bits)
     return (yield from _add(Shared(sign * secret(y).share, secret(y).frac_bits), x, 1))
 
 
@@ -113,12 +113,16 @@ def neg(x: Secret) -> Protocol[Shared]:
 
 
 @private_function
-def mul(x: Value, y: Value) -> Protocol[Shared]:
-    """Multiply element by element; a public factor costs no opening until the result is truncated."""
-    return (yield from _times(x, y))
+def mul(x: Value, y: Value, *, bound: float | None = None) -> Protocol[Shared]:
+    """Multiply element by element; a public factor costs no opening until the result is truncated.
+
+    ``bound``, here and below, is what the result's absolute value is proven to stay below: it lets a product use the
+    masked openings that truncations leave, in a narrower ring.
+    """
+    return (yield from _times(x, y, bound))
 
 
-def _times(x: Value, y: Value) -> Protocol[Shared]:
+def _times(x: Value, y: Value, bound: float | None) -> Protocol[Shared]:
     if not isinstance(y, Secret):
         return (yield from _scale(x, y))
     if not isinstance(x, Secret):
@@ -127,10 +131,10 @@ def _times(x: Value, y: Value) -> Protocol[Shared]:
         x, y = y, x
     left = yield from usual(x)
     if isinstance(y, StaticWeight):
-        raw = yield from static_product(left, y, "mul")
+        raw = yield from static_product(left, y, "mul", bound)
     else:
         right = yield from usual(y)
-        raw = yield from product(left, right, "mul")
+        raw = yield from product(left, right, "mul", bound)
     return (yield from usual(raw))
 
 
@@ -152,25 +156,27 @@ def square(x: Secret) -> Protocol[Shared]:
 
 
 @private_function
-def linear(x: Secret, weight: Secret, bias: Secret | None = None) -> Protocol[Shared]:
+def linear(
+    x: Secret, weight: Secret, bias: Secret | None = None, *, bound: float | None = None
+) -> Protocol[Shared]:
     """Return ``x @ weight.T + bias``; with a static weight only x is opened."""
     value = yield from usual(x)
     if isinstance(weight, StaticWeight):
-        raw = yield from static_product(value, weight, "linear")
+        raw = yield from static_product(value, weight, "linear", bound)
     else:
-        raw = yield from product(value, shared_view(secret(weight), "permute", (1, 0)), "matmul")
+        raw = yield from product(value, shared_view(secret(weight), "permute", (1, 0)), "matmul", bound)
     if bias is not None:
         raw = yield from _add(raw, bias, 1)
     return (yield from usual(raw))
 
 
 @private_function
-def matmul(x: Value, y: Value) -> Protocol[Shared]:
+def matmul(x: Value, y: Value, *, bound: float | None = None) -> Protocol[Shared]:
     """Batched matrix product of two secrets, or of a secret and a public matrix."""
     if not isinstance(x, Secret) or not isinstance(y, Secret):
         return (yield from _public_matmul(x, y))
     left, right = yield from together(usual(x), usual(y))
-    raw = yield from product(left, right, "matmul")
+    raw = yield from product(left, right, "matmul", bound)
     return (yield from usual(raw))
 
 
@@ -233,7 +239,7 @@ def embedding(ids: ClientValue | Tensor, weight: StaticWeight | Tensor) -> Proto
     bits = TABLE_RING_BITS + weight.frac_bits
     wire = yield from open_one_hot(ids, weight.shape[0], bits)
     raw = apply_static(wire, weight, "rows")
-    return (yield from truncate(raw, weight.frac_bits, bits))
+    return (yield from truncate(raw, weight.frac_bits))
 
 
 def _client_rows(ids: ClientValue | Tensor, table: Tensor) -> Shared:
@@ -258,22 +264,23 @@ def layer_norm(
     eps: float = 1e-5,
     *,
     variance: Range,
+    bound: float | None = None,
 ) -> Protocol[Shared]:
     """Layer norm over the last dim; ``variance`` is the calibrated range of the row variances plus eps."""
     value = yield from _scaled_for(x, variance)
     total = Shared(value.share.sum(-1, keepdim=True), value.frac_bits)
     mean = yield from _rescaled(total, 1 / value.shape[-1], value.frac_bits)
     centred = Shared(value.share - mean.share, value.frac_bits)
-    return (yield from _normalise(centred, weight, bias, eps, variance))
+    return (yield from _normalise(centred, weight, bias, eps, variance, bound))
 
 
 @private_function
 def rms_norm(
-    x: Secret, weight: Value | None = None, eps: float = 1e-6, *, variance: Range
+    x: Secret, weight: Value | None = None, eps: float = 1e-6, *, variance: Range, bound: float | None = None
 ) -> Protocol[Shared]:
     """Root-mean-square norm over the last dim; ``variance`` is the calibrated range of the mean squares plus eps."""
     value = yield from _scaled_for(x, variance)
-    return (yield from _normalise(value, weight, None, eps, variance))
+    return (yield from _normalise(value, weight, None, eps, variance, bound))
 
 
 SIGNIFICANT_BITS = 16
@@ -289,13 +296,14 @@ def _scaled_for(x: Secret, variance: Range) -> Protocol[Shared]:
     return (yield from truncate(value, max(8, min(wanted, value.frac_bits))))
 
 
-def _normalise(x: Shared, weight: Value | None, bias: Value | None, eps: float, variance: Range) -> Protocol[Shared]:
+def _normalise(
+    x: Shared, weight: Value | None, bias: Value | None, eps: float, variance: Range, bound: float | None
+) -> Protocol[Shared]:
     """Return x / sqrt(mean(x^2) + eps) * weight + bias; the weight meets x while the root is taken."""
     yield from masked(x)
-    inverse, scaled = yield from together(_inverse_deviation(x, eps, variance), _opened_product(x, weight))
-    raw = yield from product(scaled, inverse, "mul")
-    normal = yield from usual(raw)
-    return normal if bias is None else (yield from _add(normal, bias, 1))
+    inverse, scaled = yield from together(_inverse_deviation(x, eps, variance), _weighted(x, weight))
+    raw = yield from product(scaled, inverse, "mul", bound)
+    return (yield from usual(raw if bias is None else (yield from _add(raw, bias, 1))))
 
 
 def _inverse_deviation(x: Shared, eps: float, variance: Range) -> Protocol[Shared]:
@@ -305,17 +313,19 @@ def _inverse_deviation(x: Shared, eps: float, variance: Range) -> Protocol[Share
     mean = yield from _rescaled(total, 1 / x.shape[-1], bits)
     offset = round(eps * (1 << bits)) if current().rank == 0 else 0
     shifted = Shared(mean.share + offset, bits, [_moved(wire, round(eps * (1 << bits))) for wire in mean.wires])
-    inverse = yield from inverse_root(shifted, low, high, result_bits(low**-0.5))
-    yield from masked(inverse)
-    return inverse
+    precision = min(result_bits(low**-0.5), max(LEAST_INVERSE_BITS, 2 * current().frac_bits - x.frac_bits))
+    return (yield from inverse_root(shifted, low, high, precision))
+
+
+LEAST_INVERSE_BITS = 12
 
 
 def _moved(wire: Wire, offset: int) -> Wire:
     return Wire(wire.delta + offset, wire.mask, wire.bits, wire.frac_bits)
 
 
-def _opened_product(x: Shared, weight: Value | None) -> Protocol[Shared]:
-    """Return x, or x times the weight, opened for a product."""
+def _weighted(x: Shared, weight: Value | None) -> Protocol[Shared]:
+    """Return x, or x times the weight at the same fractional bits."""
     if weight is None:
         return x
     if isinstance(weight, StaticWeight):
@@ -325,9 +335,7 @@ def _opened_product(x: Shared, weight: Value | None) -> Protocol[Shared]:
     else:
         bits = current().frac_bits
         raw = Shared(x.share * _fixed(weight, bits), x.frac_bits + bits)
-    scaled = yield from truncate(raw, x.frac_bits)
-    yield from masked(scaled)
-    return scaled
+    return (yield from truncate(raw, x.frac_bits))
 
 
 def _rescaled(x: Shared, factor: float, frac_bits: int) -> Protocol[Shared]:
@@ -343,7 +351,7 @@ FACTOR_BITS = 16
 def _curve(x: Secret, name: str, scope: Range, tolerance: float) -> Protocol[Shared]:
     value = yield from usual(x)
     series = fit(name, scope[0], scope[1], tolerance, value.frac_bits)
-    raw, wire = yield from evaluate(value, series)
+    raw, wire = yield from evaluate(value, series, precision_for(series, tolerance))
     checks.expect_window(wire, series.origin, series.windows, series.window_bits)
     return (yield from usual(raw))
 

@@ -50,7 +50,7 @@ def masked(x: Shared, bits: int = RING_BITS) -> Protocol[Wire]:
     return wire
 
 
-def truncate(x: Shared, frac_bits: int, bits: int = RING_BITS) -> Protocol[Shared]:
+def truncate(x: Shared, frac_bits: int) -> Protocol[Shared]:
     """Bring a value down to ``frac_bits`` fractional bits, with no chance of a wrap-around.
 
     With z = value + 2^(m-3) in [0, 2^(m-2)) and Z = z + r mod 2^m opened, r uniform: the sum wrapped exactly when r's
@@ -60,11 +60,10 @@ def truncate(x: Shared, frac_bits: int, bits: int = RING_BITS) -> Protocol[Share
     result.
 
     Args:
-        x: A secret with |x| < 2^(bits - 3 - x.frac_bits).
+        x: A secret with |x| < 2^(m - 3 - x.frac_bits), m = x.bits; the result's shares are right modulo 2^64.
         frac_bits: Fractional bits of the result; already there, nothing happens, and more are zeros put behind.
-        bits: The ring m that the share is valid in; ``x``'s shares need to be right modulo 2^bits only.
     """
-    drop = x.frac_bits - frac_bits
+    drop, bits = x.frac_bits - frac_bits, x.bits
     if drop == 0 and bits == RING_BITS:
         return x
     if drop < 0:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from mpccompile.runtime import ring
-from mpccompile.runtime.openings import RING_BITS, draw, open_masks
+from mpccompile.runtime.openings import HEADROOM_BITS, RING_BITS, draw, open_masks
 from mpccompile.runtime.party import Opening, Protocol, current
 from mpccompile.runtime.shared import ClientValue, Mask, Shared, StaticWeight, Wire
 
@@ -26,7 +27,42 @@ def _matrix(a: Tensor, b: Tensor) -> Tensor:
 BILINEAR: dict[str, Bilinear] = {"mul": _elementwise, "matmul": _matrix}
 
 
-def product(x: Shared, y: Shared, kind: str) -> Protocol[Shared]:
+def needed_bits(frac_bits: int, bound: float | None) -> int:
+    """Return the width of the ring that holds a product of that many fractional bits before truncation.
+
+    Args:
+        frac_bits: Fractional bits of the product.
+        bound: What its absolute value is proven to stay below; None when nothing is known.
+    """
+    if bound is None:
+        return RING_BITS
+    return min(RING_BITS, frac_bits + HEADROOM_BITS + math.ceil(math.log2(bound)))
+
+
+REUSE_FACTOR = 2
+"""A product of narrow wires saves opening its operands in 8 bytes, and costs 4 bytes an element of the result: its
+truncation takes 6 instead of 8 but leaves 32 bits only, so the next operation opens 6 again."""
+
+
+def operands(
+    x: Shared, y: Shared, result_shape: tuple[int, ...], bound: float | None
+) -> Protocol[tuple[Wire, Wire]]:
+    """Open what is not open yet of two operands of a product.
+
+    A truncation leaves a wire of its own ring less the bits it dropped, mostly 48; it serves when the product is proven
+    to fit. A value that has to be opened is opened at the width of its partner, or in full, so that the truncation of
+    the product leaves a wide wire in turn.
+    """
+    need = needed_bits(x.frac_bits + y.frac_bits, bound)
+    if math.prod(result_shape) > REUSE_FACTOR * (math.prod(x.shape) + math.prod(y.shape)):
+        need = RING_BITS
+    left, right = x.wire(need), y.wire(need)
+    width = max(need, min(wire.bits for wire in (left, right) if wire)) if left or right else RING_BITS
+    opened = yield from open_masks((x, width if left is None else need), (y, width if right is None else need))
+    return opened[0], opened[1]
+
+
+def product(x: Shared, y: Shared, kind: str, bound: float | None = None) -> Protocol[Shared]:
     """Multiply two secrets: (X - a)(Y - b) with X and Y public, a and b masks, [ab] dealt.
 
     Each operand is opened at most once, however many products it enters. The result holds the sum of the fractional
@@ -36,8 +72,9 @@ def product(x: Shared, y: Shared, kind: str) -> Protocol[Shared]:
         x: Left operand.
         y: Right operand.
         kind: ``"mul"`` element by element with broadcasting, ``"matmul"`` as torch.matmul.
+        bound: What the result's absolute value is proven to stay below.
     """
-    left, right = yield from open_masks((x, RING_BITS), (y, RING_BITS))
+    left, right = yield from operands(x, y, _result_shape(x.shape, y.shape, kind), bound)
     return wire_product(left, right, kind)
 
 
@@ -45,17 +82,16 @@ def wire_product(left: Wire, right: Wire, kind: str) -> Shared:
     """Multiply two opened wires, locally."""
     multiply = BILINEAR[kind]
     a, b = left.mask, right.mask
-    shape = _result_shape(a, b, kind)
+    shape = _result_shape(tuple(a.share.shape), tuple(b.share.shape), kind)
     both = draw(kind, shape, a, b)
     if current().rank == 0:
         share = multiply(left.delta, right.delta - b.share) - multiply(a.share, right.delta) + both.share
     else:
         share = both.share - multiply(left.delta, b.share) - multiply(a.share, right.delta)
-    return Shared(share, left.frac_bits + right.frac_bits)
+    return Shared(share, left.frac_bits + right.frac_bits, bits=min(left.bits, right.bits))
 
 
-def _result_shape(a: Mask, b: Mask, kind: str) -> tuple[int, ...]:
-    left, right = a.share.shape, b.share.shape
+def _result_shape(left: tuple[int, ...], right: tuple[int, ...], kind: str) -> tuple[int, ...]:
     if kind == "mul":
         return tuple(torch.broadcast_shapes(left, right))
     return (*torch.broadcast_shapes(left[:-2], right[:-2]), left[-2], right[-1])
@@ -78,7 +114,9 @@ def sum_of_squares(x: Shared) -> Protocol[Shared]:
     return Shared(both.share - cross.sum(-1, keepdim=True), 2 * x.frac_bits)
 
 
-def static_product(x: Shared | ClientValue, weight: StaticWeight, kind: str) -> Protocol[Shared]:
+def static_product(
+    x: Shared | ClientValue, weight: StaticWeight, kind: str, bound: float | None = None
+) -> Protocol[Shared]:
     """Multiply a secret by a weight that rank 0 owns: only the secret is opened.
 
     With X = x + a public, x W = X W - a W. Rank 0 knows W; the shares of a W are made offline from W - B, which rank 1
@@ -88,11 +126,15 @@ def static_product(x: Shared | ClientValue, weight: StaticWeight, kind: str) -> 
         x: Left operand [..., K], or the client's integers (a one-hot matrix) which only rank 1 masks and sends.
         weight: The static weight; ``"linear"`` takes it as [N, K].
         kind: ``"linear"`` for ``x @ weight.T``, ``"mul"`` element by element with broadcasting.
+        bound: What the result's absolute value is proven to stay below.
     """
     if isinstance(x, ClientValue):
         wire = yield from _open_to_owner(x, RING_BITS)
     else:
-        (wire,) = yield from open_masks((x, RING_BITS))
+        need = needed_bits(x.frac_bits + weight.frac_bits, bound)
+        if math.prod(_static_shape(x.shape, weight.shape, kind)) > math.prod(x.shape):
+            need = RING_BITS
+        (wire,) = yield from open_masks((x, need if x.wire(need) else RING_BITS))
     return apply_static(wire, weight, kind)
 
 
@@ -120,7 +162,7 @@ def apply_static(wire: Wire, weight: StaticWeight, kind: str) -> Shared:
     share = -masked_part.share
     if current().rank == 0:
         share = share + multiply_static(wire.delta, weight, kind, wire.bits)
-    return Shared(share, wire.frac_bits + weight.frac_bits)
+    return Shared(share, wire.frac_bits + weight.frac_bits, bits=wire.bits)
 
 
 def _static_shape(left: tuple[int, ...], weight: tuple[int, ...], kind: str) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import ring
-from mpccompile.runtime.openings import draw, masked
+from mpccompile.runtime.openings import HEADROOM_BITS, RING_BITS, draw, masked
 from mpccompile.runtime.party import Protocol, current
 from mpccompile.runtime.shared import Shared, Wire
 
@@ -30,8 +30,11 @@ MASK_SCALE_BITS = 24
 coefficients' norm, and 2^-23 for each of the terms; both stay below the 2^-17 of a truncated result."""
 COEFFICIENT_SCALE_BITS = 22
 ROUNDING_DEVIATIONS = 6.0
-"""Standard deviations of the roundings' sum that count as its largest value: one element in 5e8 is further out."""
+"""Standard deviations of the roundings' sum that count as its largest value: one element in 5e8 is further out. An
+inverse counts one: its result is verified, and its fit aims at less than a unit in the last place."""
 SCALE_BITS = MASK_SCALE_BITS + COEFFICIENT_SCALE_BITS
+LARGEST_VALUE = 2.0 ** (RING_BITS - HEADROOM_BITS - SCALE_BITS)
+"""A result of ``SCALE_BITS`` fractional bits has to be truncated."""
 MAX_HARMONICS = 256
 FEWEST_WINDOWS, MOST_WINDOWS = 6, 11
 """A range is cut into 6 to 11 windows, whichever makes them narrow: the test lets through at most one window beyond each
@@ -100,6 +103,22 @@ class _Region:
     frac_bits: int
 
 
+def _windows(low: float, high: float, frac_bits: int) -> tuple[float, float, int, int]:
+    """Return the range widened to whole windows, how many there are, and log2 of their width in ring units."""
+    width = (high - low) * (1 << frac_bits)
+    window_bits = max(1, math.ceil(math.log2(width / MOST_WINDOWS)))
+    windows = max(FEWEST_WINDOWS, math.ceil(width / (1 << window_bits)))
+    half = windows / 2 * 2.0 ** (window_bits - frac_bits)
+    return (low + high) / 2 - half, (low + high) / 2 + half, windows, window_bits
+
+
+def passing_range(low: float, high: float, frac_bits: int) -> tuple[float, float]:
+    """Return the range outside of which the test of a series fitted for [low, high] surely fails."""
+    start, end, _, window_bits = _windows(low, high, frac_bits)
+    window = 2.0 ** (window_bits - frac_bits)
+    return start - window, end + window
+
+
 @functools.lru_cache(maxsize=512)
 def fit(name: str, low: float, high: float, tolerance: float, frac_bits: int) -> Series:
     """Fit the function ``name`` on [low, high] and one window beyond each end, for a series with a window test.
@@ -114,13 +133,10 @@ def fit(name: str, low: float, high: float, tolerance: float, frac_bits: int) ->
     Raises:
         MpcCompileError: If 256 harmonics do not reach the tolerance.
     """
-    width = (high - low) * (1 << frac_bits)
-    window_bits = max(1, math.ceil(math.log2(width / MOST_WINDOWS)))
-    windows = max(FEWEST_WINDOWS, math.ceil(width / (1 << window_bits)))
+    _expect_range(name, low, high)
+    start, end, windows, window_bits = _windows(low, high, frac_bits)
     window = 2.0 ** (window_bits - frac_bits)
-    start = (low + high) / 2 - windows / 2 * window
     origin = math.floor(start * (1 << frac_bits))
-    end = start + windows * window
     period_bits = window_bits + PERIOD_WINDOWS_BITS
     region = _Region(start - window, end + window, origin, period_bits, windows, window_bits, frac_bits)
     return _grow(name, region, tolerance, np.ones_like)
@@ -137,6 +153,7 @@ def fit_relative(
     Raises:
         MpcCompileError: If ``most_harmonics`` do not reach the tolerance.
     """
+    _expect_range(name, low, high)
     origin = math.floor(low * (1 << frac_bits))
     period_bits = math.ceil(math.log2(1.25 * (high - low) * (1 << frac_bits) + 2))
     region = _Region(low, high, origin, period_bits, 0, 0, frac_bits)
@@ -154,6 +171,7 @@ def _grow(
     weight: Callable[[Array], Array],
     most_harmonics: int = MAX_HARMONICS,
 ) -> Series:
+    _expect_range(name, region.low, region.high)
     best = math.inf
     for harmonics in (count for count in HARMONICS if count <= most_harmonics):
         for ridge in RIDGES:
@@ -166,6 +184,21 @@ def _grow(
         f" {tolerance:.1e} (reached {best:.1e})",
         hint="Give representative example_inputs so that the range is narrower, or raise tolerance.",
     )
+
+
+def _expect_range(name: str, low: float, high: float) -> None:
+    """Refuse a range that is empty, or on which the function is undefined or too large to be truncated."""
+    slope, rest = FUNCTIONS[name]
+    grid = np.linspace(low, high, 101)
+    with np.errstate(all="ignore"):
+        largest = float(np.max(np.abs(slope * grid + rest(grid))))
+    defined = low > 0 or name not in {"reciprocal", "rsqrt"}
+    if not (low < high and defined and largest < LARGEST_VALUE):
+        raise MpcCompileError(
+            f"{name} on [{low:.4g}, {high:.4g}] has no protocol: the range must not be empty, and the values must exist"
+            f" and stay below {LARGEST_VALUE:.0f}",
+            hint="Give representative example_inputs.",
+        )
 
 
 RIDGES = (1e-10, 1e-8, 1e-6, 1e-4)
@@ -185,6 +218,7 @@ def _least_squares(
     solution = np.linalg.lstsq(np.vstack([rows, ridge]), wanted, rcond=None)[0]
     check = np.unique(np.concatenate([np.linspace(region.low, region.high, 40 * harmonics + 201), grid]))
     missed = weight(check) * (_basis(check, region, harmonics) @ solution - rest(check))
+    deviations = ROUNDING_DEVIATIONS if region.windows else 1.0
     return Series(
         region.origin,
         region.period_bits,
@@ -195,15 +229,15 @@ def _least_squares(
         float(solution[0]),
         tuple(float(a) for a in solution[1 : harmonics + 1]),
         tuple(float(b) for b in solution[harmonics + 1 :]),
-        float(np.max(np.abs(missed)) + np.max(weight(check)) * _rounding(solution, harmonics)),
+        float(np.max(np.abs(missed)) + deviations * np.max(weight(check)) * _rounding(solution, harmonics)),
     )
 
 
 def _rounding(solution: Array, harmonics: int) -> float:
-    """Return what rounding the waves and the factors adds at most; each is uniform, and a wave averages 0.5^0.5."""
+    """Return the deviation that rounding the waves and the factors adds; each is uniform, and a wave averages 0.5^0.5."""
     waves = float(np.linalg.norm(solution[1:])) * 2.0**-MASK_SCALE_BITS
     factors = math.sqrt(2 * harmonics) * 2.0**-COEFFICIENT_SCALE_BITS
-    return ROUNDING_DEVIATIONS * math.hypot(waves, factors) / math.sqrt(12 * 2)
+    return math.hypot(waves, factors) / math.sqrt(12 * 2)
 
 
 def _basis(x: Array, region: _Region, harmonics: int) -> Array:
@@ -221,30 +255,58 @@ CHUNK = 1 << 14
 tensors of a feed-forward layer."""
 
 
-def evaluate(x: Shared, series: Series) -> Protocol[tuple[Shared, Wire]]:
+@dataclass(frozen=True)
+class Precision:
+    """Fixed point of an evaluation: fractional bits of the dealt waves and of the public factors."""
+
+    mask_bits: int
+    factor_bits: int
+
+    @property
+    def bits(self) -> int:
+        """Fractional bits of the value before truncation."""
+        return self.mask_bits + self.factor_bits
+
+
+FINE = Precision(MASK_SCALE_BITS, COEFFICIENT_SCALE_BITS)
+COARSE = Precision(16, 16)
+"""Leaves 32 fractional bits, so that truncating to 16 leaves a wire of 48 bits for the linear that follows."""
+DEVIATIONS = 3.0
+
+
+def precision_for(series: Series, tolerance: float) -> Precision:
+    """Return the coarse precision if three standard deviations of its rounding stay within ``tolerance``."""
+    norm = math.sqrt(sum(a * a for a in (*series.cosine, *series.sine)))
+    factors = math.sqrt(2 * len(series.cosine)) * 2.0**-COARSE.factor_bits
+    rounding = math.hypot(norm * 2.0**-COARSE.mask_bits, factors) / math.sqrt(12 * 2)
+    return COARSE if DEVIATIONS * rounding <= tolerance else FINE
+
+
+def evaluate(x: Shared, series: Series, precision: Precision = FINE) -> Protocol[tuple[Shared, Wire]]:
     """Evaluate a series on a secret.
 
     Args:
         x: The argument; its fractional bits must be those of the series.
         series: The fitted function.
+        precision: Fixed point to work in.
 
     Returns:
-        The value with ``SCALE_BITS`` fractional bits, not truncated, and the wire of x that was used, for a
+        The value with ``precision.bits`` fractional bits, not truncated, and the wire of x that was used, for a
         range test.
     """
     wire = yield from masked(x, TESTED_BITS if series.windows else series.period_bits)
     harmonics = len(series.cosine)
     shape = (2 * harmonics, *x.shape)
-    waves = draw("trigonometry", shape, wire.mask, params=(series.period_bits, harmonics, MASK_SCALE_BITS))
-    share = turn_back(wire.delta, waves.share, series)
+    waves = draw("trigonometry", shape, wire.mask, params=(series.period_bits, harmonics, precision.mask_bits))
+    share = turn_back(wire.delta, waves.share, series, precision.factor_bits)
     if series.slope:
-        share = share + x.share * round(series.slope * (1 << (SCALE_BITS - series.frac_bits)))
+        share = share + x.share * round(series.slope * (1 << (precision.bits - series.frac_bits)))
     if current().rank == 0:
-        share = share + round(series.constant * (1 << SCALE_BITS))
-    return Shared(share, SCALE_BITS), wire
+        share = share + round(series.constant * (1 << precision.bits))
+    return Shared(share, precision.bits), wire
 
 
-def turn_back(delta: Tensor, waves: Tensor, series: Series) -> Tensor:
+def turn_back(delta: Tensor, waves: Tensor, series: Series, factor_bits: int) -> Tensor:
     """Return the shares of the series from the opened value and the shares of the mask's waves.
 
     With x - origin = d - r: a cos(d - r) + b sin(d - r) = cos r (a cos d + b sin d) + sin r (a sin d - b cos d). The
@@ -254,6 +316,7 @@ def turn_back(delta: Tensor, waves: Tensor, series: Series) -> Tensor:
         delta: Opened values, int64.
         waves: int64 [2K, ...]: shares of cos(k w r), then of sin(k w r).
         series: The fitted function.
+        factor_bits: Fractional bits of the public factors.
     """
     if delta.device.type == "meta":
         return torch.empty_like(delta)
@@ -262,12 +325,12 @@ def turn_back(delta: Tensor, waves: Tensor, series: Series) -> Tensor:
     size = CHUNK if delta.device.type == "cpu" else max(1, delta.numel())
     for start in range(0, delta.numel(), size):
         part = slice(start, start + size)
-        out[part] = _turn_back_chunk(flat[part], rows[:, part], series)
+        out[part] = _turn_back_chunk(flat[part], rows[:, part], series, factor_bits)
     return out.reshape(delta.shape)
 
 
-def _turn_back_chunk(delta: Tensor, waves: Tensor, series: Series) -> Tensor:
-    harmonics, unit = len(series.cosine), float(1 << COEFFICIENT_SCALE_BITS)
+def _turn_back_chunk(delta: Tensor, waves: Tensor, series: Series, factor_bits: int) -> Tensor:
+    harmonics, unit = len(series.cosine), float(1 << factor_bits)
     turns = ring.reduce(delta - series.origin, series.period_bits).to(torch.float64)
     angle = turns * (2 * math.pi / (1 << series.period_bits))
     cosine, sine = torch.cos(angle), torch.sin(angle)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Listener, wait
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor
 
@@ -47,6 +47,7 @@ class CallReport:
         line_seconds: Per statement: (line, seconds at rank 0).
         offline_bytes: What was sent to prepare the randomness, where only the run itself can tell.
         peak_bytes: Most memory that (rank 0, rank 1) held since it started.
+        line_offline: As ``line_seconds``, of the randomness, where it is made statement by statement.
     """
 
     online_seconds: float
@@ -55,6 +56,7 @@ class CallReport:
     line_seconds: tuple[tuple[int, float], ...]
     offline_bytes: int | None = None
     peak_bytes: tuple[int, int] = (0, 0)
+    line_offline: tuple[tuple[int, float], ...] = ()
 
 
 class Session:
@@ -183,7 +185,8 @@ class Session:
         during = replies["0"][0]
         offline_seconds = during.get("offline_seconds", offline_seconds)
         peak = (int(during["peak_bytes"]), int(report["peak_bytes"]))
-        return ordered, CallReport(slow, offline_seconds, traffic, lines, during.get("offline_bytes"), peak)
+        apart = tuple((int(line), float(seconds)) for line, seconds in during.get("offline_lines", ()))
+        return ordered, CallReport(slow, offline_seconds, traffic, lines, during.get("offline_bytes"), peak, apart)
 
     def _ask(self, requests: Mapping[str, Request]) -> dict[str, Any]:
         """Send each role its request and return the replies; whatever leaves the three out of step ends them."""
@@ -215,7 +218,7 @@ class Session:
         deadline = math.inf
         while waiting and time.monotonic() < deadline:
             for link in wait(list(waiting), POLL_SECONDS):
-                role = waiting.pop(link)  # type: ignore[arg-type]
+                role = waiting.pop(cast(Connection, link))
                 try:
                     replies[role] = self._reply(role)
                 except MpcCompileError as error:

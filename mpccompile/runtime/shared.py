@@ -42,6 +42,7 @@ class Shared:
     Attributes:
         share: int64; the two parties' shares add up to the value times 2^frac_bits.
         frac_bits: Fractional bits; a product holds the sum of its operands' until it is truncated.
+        bits: The shares are right modulo 2^bits; below 64 only for a product of narrow wires, until it is truncated.
         wires: Masked openings of this very value, reused by every operation that needs one.
         truncated: The same value at fewer fractional bits, once some operation has asked for it.
     """
@@ -50,6 +51,7 @@ class Shared:
     frac_bits: int
     wires: list[Wire] = field(default_factory=list)
     truncated: dict[int, Shared] = field(default_factory=dict)
+    bits: int = 64
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -91,13 +91,15 @@ def softmax(x: Shared, keep: Tensor | Shared | None, scope: SoftmaxRange, tolera
         kept = yield from product(weights, keep, "mul")
         weights = yield from truncate(kept, weights.frac_bits)
     count = _kept_count(allowed, x.shape[-1], x.share.device)
-    probabilities = yield from _normalise_mean(weights, scope.totals[0], count)
+    final = current().frac_bits
+    first = PROBABILITY_BITS if scope.halvings else final
+    probabilities = yield from _normalise_mean(weights, scope.totals[0], count, first)
     empty = None if allowed is None else ~allowed.any(-1, keepdim=True)
     for total in scope.totals[1:]:
         squares = yield from square(probabilities)
         squares = yield from truncate(squares, PROBABILITY_BITS)
         probabilities = yield from _normalise(squares, total, empty)
-    return (yield from truncate(probabilities, current().frac_bits))
+    return (yield from truncate(probabilities, final))
 
 
 def _kept_count(allowed: Tensor | None, columns: int, device: torch.device) -> Tensor:
@@ -128,7 +130,9 @@ def _exponential(scope: SoftmaxRange, tolerance: float, frac_bits: int) -> Serie
 COUNT_BITS = 14
 
 
-def _normalise_mean(weights: Shared, total: tuple[float, float], count: Tensor) -> Protocol[Shared]:
+def _normalise_mean(
+    weights: Shared, total: tuple[float, float], count: Tensor, frac_bits: int
+) -> Protocol[Shared]:
     """Divide each row by its sum, through the mean of its kept entries.
 
     Dividing the sum by the public count narrows the range of the secret divisor; the quotient is divided by the same
@@ -138,11 +142,12 @@ def _normalise_mean(weights: Shared, total: tuple[float, float], count: Tensor) 
         weights: Non-negative rows.
         total: Calibrated range of a row's sum over its count.
         count: Public integers that broadcast to the row sums; 0 marks an empty row, which stays zero.
+        frac_bits: Fractional bits of the result.
     """
     factor = (1 << COUNT_BITS) // count.clamp(min=1)
     rows = Shared(weights.share.sum(-1, keepdim=True) * factor, weights.frac_bits + COUNT_BITS)
     quotient = yield from _divided(weights, rows, total, count == 0)
-    return (yield from truncate(Shared(quotient.share * factor, quotient.frac_bits + COUNT_BITS), PROBABILITY_BITS))
+    return (yield from truncate(Shared(quotient.share * factor, quotient.frac_bits + COUNT_BITS), frac_bits))
 
 
 def _normalise(weights: Shared, total: tuple[float, float], empty: Tensor | None) -> Protocol[Shared]:

@@ -55,6 +55,7 @@ class Meter:
         self._since = Spent()
         self.provided = Spent()
         self.lines: dict[int, Spent] = {}
+        self.offline_lines: dict[int, float] = {}
 
     def watch(self, provider: Any) -> None:
         """Time every request to the triple provider from now on."""
@@ -66,7 +67,9 @@ class Meter:
         def timed(*args: Any, **kwargs: Any) -> Any:
             before = _counters()
             result = request(*args, **kwargs)
-            self.provided += _counters() - before
+            spent = _counters() - before
+            self.provided += spent
+            self.offline_lines[self._line] = self.offline_lines.get(self._line, 0.0) + spent.seconds
             return result
 
         return timed
@@ -75,6 +78,7 @@ class Meter:
         """Start a call."""
         self.provided = Spent()
         self.lines = {}
+        self.offline_lines = {}
         self._line, self._since = OUTPUT_LINE, _counters()
 
     def mark(self, line: int) -> None:
@@ -189,7 +193,7 @@ class StockParty:
         if item.kind == "public":
             return tensors[item.name].to(dtype_of(item.dtype))
         given = tensors.get(item.name)
-        if item.kind == "shared":
+        if item.name not in one_hot:
             return _shared(given, item.shape, source=1)
         rows = one_hot[item.name]
         hot = None if given is None else torch.nn.functional.one_hot(given.long(), rows).float()
@@ -206,6 +210,7 @@ class StockParty:
             "seconds": total.seconds if self._rank == 0 else 0.0,
             "traffic": traffic,
             "line_seconds": [[line, spent.seconds] for line, spent in lines if line != OUTPUT_LINE],
+            "offline_lines": sorted(self._meter.offline_lines.items()),
             "offline_seconds": provided.seconds,
             "offline_bytes": round(provided.size),
         }

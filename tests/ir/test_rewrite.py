@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from tests.lowering.programs import lowered, seeded
 from torch.nn import functional
 
 from mpccompile.ir import ops
 from mpccompile.ir.program import origin_of
 from mpccompile.ir.rewrite import copied, insert_call, insert_weight, is_call, replace, shape_of, tidy, weight_data
+from tests.lowering.programs import lowered, seeded
 
 
 def program():

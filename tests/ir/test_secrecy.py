@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from tests.lowering.programs import captured, name_of, seeded
 
 from mpccompile.ir.program import Secrecy
 from mpccompile.ir.secrecy import infer
+from tests.lowering.programs import captured, name_of, seeded
 
 
 def levels(program):
@@ -14,7 +14,9 @@ def levels(program):
 
 
 def test_secrecy_spreads_from_inputs_and_weights():
-    program = captured(lambda x, y, w: torch.exp(y) + torch.relu(x) * torch.neg(w), *[seeded(3)] * 2, public="y", w=seeded(3))
+    program = captured(
+        lambda x, y, w: torch.exp(y) + torch.relu(x) * torch.neg(w), *[seeded(3)] * 2, public="y", w=seeded(3)
+    )
     found = levels(program)
     assert found["aten.exp.default"] is Secrecy.PUBLIC
     assert found["aten.relu.default"] is Secrecy.SECRET

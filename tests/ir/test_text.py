@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from tests.lowering.programs import lowered, seeded
-from tests.models import bert
 from torch.nn import functional
 
 from mpccompile.capture.from_torch import capture
 from mpccompile.ir.text import to_text
 from mpccompile.lowering.lower import lower
+from tests.lowering.programs import lowered, seeded
+from tests.models import bert
 
 
 def test_a_line_holds_name_type_secrecy_call_and_origin():
@@ -20,7 +20,7 @@ def test_a_line_holds_name_type_secrecy_call_and_origin():
     assert "%x: f32[2, 3] secret = input x" in lines
     assert "%w: f32[4, 3] secret = attribute w" in lines
     call = next(line for line in lines if "= linear(" in line)
-    assert re.fullmatch(r"%linear_1: f32\[2, 4\] secret = linear\(%x, %w\)  # <model> \(test_text.py:\d+\)", call)
+    assert re.fullmatch(r"%linear_1: f32\[2, 4\] secret = linear\(%x, %w\)  # <model> \(programs.py:\d+\)", call)
     assert lines[-1] == "return [%reshape]"
 
 

@@ -6,13 +6,13 @@ import operator
 
 import pytest
 import torch
-from tests.lowering.programs import captured, lowered, seeded
 from torch.nn import functional
 
 from mpccompile.errors import PassFailed
 from mpccompile.ir import ops
 from mpccompile.ir.rewrite import copied
 from mpccompile.ir.verify import OPS, max_error, verify
+from tests.lowering.programs import captured, lowered, seeded
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_lowered_program_passes(program):
 
 
 def test_a_captured_program_calls_aten_on_secret_values():
-    with pytest.raises(PassFailed, match="Node %relu calls aten.relu.default on a secret value"):
+    with pytest.raises(PassFailed, match=r"Node %relu calls aten.relu.default on a secret value"):
         verify(captured(torch.relu, seeded(3)))
 
 

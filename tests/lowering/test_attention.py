@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from tests.lowering.programs import calls, lowered, run, seeded
 from torch.nn.functional import scaled_dot_product_attention as attend
+
+from tests.lowering.programs import calls, lowered, run, seeded
 
 LOWEST = torch.finfo(torch.float32).min
 CAUSAL = torch.ones(3, 3).tril().bool()

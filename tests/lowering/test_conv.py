@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.lowering.programs import calls, captured, lowered, seeded
 from torch.nn import functional
 
 from mpccompile.errors import UnsupportedOp
 from mpccompile.lowering.lower import lower
+from tests.lowering.programs import calls, captured, lowered, seeded
 
 IMAGE, TEXT = seeded(2, 4, 8, 6), seeded(2, 4, 7)
 W2, W1, B = seeded(6, 4, 3, 3), seeded(6, 4, 3), seeded(6)
@@ -16,7 +16,7 @@ W2, W1, B = seeded(6, 4, 3, 3), seeded(6, 4, 3), seeded(6)
 @pytest.mark.parametrize(
     ("function", "x", "weights"),
     [
-        (lambda x, w: functional.conv2d(x, w), IMAGE, {"w": W2}),
+        (functional.conv2d, IMAGE, {"weight": W2}),
         (lambda x, w, b: functional.conv2d(x, w, b, stride=2, padding=(1, 0)), IMAGE, {"w": W2, "b": B}),
         (lambda x, w: functional.conv2d(x, w, groups=2, dilation=2), IMAGE, {"w": W2[:, :2]}),
         (lambda x, w: functional.conv2d(x, w, padding="same"), IMAGE, {"w": W2}),
@@ -33,8 +33,8 @@ def test_a_convolution(function, x, weights):
     [
         (lambda x, w: functional.conv2d(x[0], w), IMAGE, W2, "no batch dim"),
         (lambda x, w: functional.conv2d(x, w, padding="same"), IMAGE, W2[..., :2], "even kernel"),
-        (lambda x, w: functional.conv3d(x[None], w), IMAGE, seeded(2, 2, 2, 2, 2), "conv3d"),
-        (lambda x, w: functional.conv_transpose2d(x, w), IMAGE, seeded(4, 2, 3, 3), "conv_transpose2d"),
+        (lambda x, w: functional.conv3d(x[None], w), IMAGE, seeded(2, 2, 2, 2, 2), "over 3 dims"),
+        (lambda x, w: functional.conv_transpose2d(x, w, None), IMAGE, seeded(4, 2, 3, 3), "a transposed convolution"),
     ],
 )
 def test_uncommon_convolutions_are_refused(function, x, weight, text):

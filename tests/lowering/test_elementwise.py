@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.lowering.programs import calls, captured, lowered, name_of, run, seeded
 
 from mpccompile.errors import UnsupportedOp
 from mpccompile.lowering.lower import lower
+from tests.lowering.programs import calls, captured, lowered, name_of, run, seeded
 
 X, Y = seeded(2, 3), seeded(2, 3, seed=1)
 POSITIVE = seeded(2, 3).abs() + 0.5

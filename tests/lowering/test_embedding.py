@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from tests.lowering.programs import calls, lowered, seeded
 from torch.nn import functional
 
-from mpccompile.lowering.lower import lower
 from mpccompile.capture.from_torch import capture
+from mpccompile.lowering.lower import lower
 from mpccompile.options import Options
+from tests.lowering.programs import calls, lowered, seeded
 
 IDS, TABLE = torch.tensor([[1, 2], [4, 0]]), seeded(5, 3)
 

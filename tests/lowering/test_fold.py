@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from tests.lowering.programs import calls, captured, run, seeded
 
 from mpccompile.ir.verify import max_error
 from mpccompile.lowering.fold import fold_public_constants
+from tests.lowering.programs import calls, captured, run, seeded
 
 
 def test_a_mask_made_from_shapes_becomes_one_constant():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.lowering.programs import calls, captured, lowered, run, seeded
 
 from mpccompile.errors import UnsupportedOp
 from mpccompile.lowering.lower import lower
+from tests.lowering.programs import calls, captured, lowered, run, seeded
 
 X = seeded(3, 4, 6)
 ROWS, COLUMNS = torch.tensor([[0, -1], [2, 1]]), torch.tensor([1, 3])
@@ -49,7 +49,9 @@ def test_places_given_at_run_time():
     assert torch.equal(run(program, x=X, y=other)[0], expected)
 
 
-@pytest.mark.parametrize("function", [lambda x, y: x[y], lambda x, y: x.gather(1, y.view(3, 1, 1)), lambda x, y: x.index_select(0, y)])
+@pytest.mark.parametrize(
+    "function", [lambda x, y: x[y], lambda x, y: x.gather(1, y.view(3, 1, 1)), lambda x, y: x.index_select(0, y)]
+)
 def test_secret_places_are_refused(function):
     with pytest.raises(UnsupportedOp, match="reading at a secret place"):
         lower(captured(function, X, torch.tensor([0, 1, 2])))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from tests.lowering.programs import calls, lowered, seeded
 from torch.nn import functional
+
+from tests.lowering.programs import calls, lowered, seeded
 
 X, W, B = seeded(2, 3), seeded(4, 3, seed=1), seeded(4, seed=2)
 
@@ -25,7 +26,7 @@ def test_a_weight_stored_the_other_way_round_is_turned_once():
 
 def test_a_product_with_a_transposed_weight_is_a_linear():
     assert calls(lowered(lambda x, w: x @ w.t(), X, w=W)) == {"linear": 1}
-    assert calls(lowered(lambda x, w: torch.mm(x, w), X, w=W.t().contiguous())) == {"linear": 1}
+    assert calls(lowered(torch.mm, X, mat2=W.t().contiguous())) == {"linear": 1}
 
 
 def test_products_of_two_values_are_matmuls():
@@ -33,7 +34,9 @@ def test_products_of_two_values_are_matmuls():
     assert calls(lowered(torch.mm, X, y)) == {"matmul": 1}
     assert calls(lowered(torch.matmul, seeded(2, 5, 3), y)) == {"matmul": 1}
     assert calls(lowered(torch.bmm, seeded(2, 5, 3), seeded(2, 3, 4))) == {"matmul": 1}
-    assert calls(lowered(lambda x, y: torch.einsum("bij,bjk->bik", x, y), seeded(2, 5, 3), seeded(2, 3, 4)))["matmul"] == 1
+    assert (
+        calls(lowered(lambda x, y: torch.einsum("bij,bjk->bik", x, y), seeded(2, 5, 3), seeded(2, 3, 4)))["matmul"] == 1
+    )
 
 
 def test_a_product_with_a_public_table_is_a_linear():

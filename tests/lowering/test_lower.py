@@ -6,8 +6,6 @@ import functools
 
 import pytest
 import torch
-from tests.lowering.programs import calls, captured, lowered, run, seeded
-from tests.models import FAMILIES, HAS_IMPLEMENTATIONS, HAS_PADDING_MASK
 
 from mpccompile.capture.from_torch import capture
 from mpccompile.errors import UnsupportedOp
@@ -16,6 +14,8 @@ from mpccompile.lowering.lower import lower
 from mpccompile.options import Options
 from mpccompile.passes.recognise_gelu import recognise_gelu
 from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
+from tests.lowering.programs import calls, captured, lowered, run, seeded
+from tests.models import FAMILIES, HAS_IMPLEMENTATIONS, HAS_PADDING_MASK
 
 CASES = [
     (family, implementation, mask)
@@ -58,8 +58,11 @@ def test_the_mask_of_the_day_is_used(family, implementation, padding):
                 inputs[name] = inputs[name].flip(1) if padding == "left" else inputs[name]
     if family == "roberta":
         inputs["input_ids"] = inputs["input_ids"].clamp(min=5).masked_fill(inputs["attention_mask"] == 0, 1)
+    # The fast path of torch's own encoder writes 0 at padded places.
+    torch.backends.mha.set_fastpath_enabled(False)
     with torch.no_grad():
         answer = model(**inputs)
+    torch.backends.mha.set_fastpath_enabled(True)
     expected = answer if isinstance(answer, torch.Tensor) else answer.logits
     assert torch.allclose(run(compiled(family, implementation, mask=True), **inputs)[0], expected, atol=1e-5)
 
@@ -113,12 +116,12 @@ def test_one_error_lists_every_operation_that_cannot_be_made_private():
     text = str(caught.value)
     assert text.startswith("3 operations on secret values cannot be made private:")
     for name in ("aten.erfinv.default", "aten.cumsum.default", "aten.sort.default"):
-        assert f"{name} at <model> (test_lower.py:" in text
+        assert f"{name} at <model> (programs.py:" in text
     assert "Add a rule in mpccompile/lowering/<family>.py, see CONTRIBUTING" in text
 
 
 def test_a_value_too_large_for_fixed_point_is_refused():
-    with pytest.raises(UnsupportedOp, match="where .*: the constant -inf has no fixed-point form"):
+    with pytest.raises(UnsupportedOp, match=r"where .*: the constant -inf has no fixed-point form"):
         lower(captured(lambda x: torch.relu(x).masked_fill(torch.tensor([True, False]), -torch.inf), seeded(2)))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.lowering.programs import EXACT, calls, lowered, seeded
 from torch import nn
 from torch.nn import functional
 
@@ -12,6 +11,7 @@ from mpccompile.capture.from_torch import capture
 from mpccompile.errors import UnsupportedOp
 from mpccompile.ir.verify import max_error
 from mpccompile.lowering.lower import lower
+from tests.lowering.programs import EXACT, calls, lowered, seeded
 
 X = seeded(2, 3, 4)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.lowering.programs import calls, captured, lowered, seeded
 
 from mpccompile.errors import UnsupportedOp
 from mpccompile.lowering.lower import lower
+from tests.lowering.programs import calls, captured, lowered, seeded
 
 X = seeded(2, 3, 4)
 
@@ -19,12 +19,19 @@ X = seeded(2, 3, 4)
         (lambda x: x.mean((0, -1), keepdim=True), {"mean": 1}),
         (lambda x: x.sum(), {"sum": 1}),
         (lambda x: x.sum(1, keepdim=True), {"sum": 1}),
+        (lambda x: x.norm(dim=-1), {"square": 1, "sum": 1, "rsqrt": 1, "mul": 1}),
+        (lambda x: x / x.norm(dim=-1, keepdim=True), {"square": 1, "sum": 1, "rsqrt": 1, "mul": 1}),
         (lambda x: x.var(-1), {"mean": 2, "sub": 1, "square": 1, "mul": 1}),
         (lambda x: x.var(-1, unbiased=False, keepdim=True), {"mean": 2, "sub": 1, "square": 1}),
     ],
 )
 def test_a_reduction(function, expected):
     assert calls(lowered(function, X)) == expected
+
+
+def test_other_norms_are_refused():
+    with pytest.raises(UnsupportedOp, match="the norm of order 1 has no private form"):
+        lower(captured(lambda x: x.norm(p=1, dim=-1), X))
 
 
 def test_the_variance_of_one_value_is_refused():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.lowering.programs import calls, captured, lowered, seeded
 
 from mpccompile.errors import UnsupportedOp
 from mpccompile.lowering.lower import lower
+from tests.lowering.programs import calls, captured, lowered, seeded
 
 X = seeded(2, 3, 4)
 

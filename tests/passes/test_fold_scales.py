@@ -16,7 +16,6 @@ from tests.passes.build import Builder, applied, calls, family, log_of, only, un
 def test_attention_loses_its_scale(name, attn_implementation):
     program = family(name, attn_implementation)
     result = applied(fold_scales, program)
-    assert calls(program)["mul"] - calls(result)["mul" if "mul" in calls(result) else "linear"] != 0
     numbers = [node for node in result.graph.nodes if node.target is ops.mul and isinstance(node.args[1], float)]
     assert not numbers
     assert calls(result).get("mul", 0) == calls(program)["mul"] - 2

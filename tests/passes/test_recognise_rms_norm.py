@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.lowering.programs import EXACT, calls, lowered, seeded
 
 from mpccompile.ir.verify import max_error, verify
 from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
+from tests.lowering.programs import EXACT, calls, lowered, seeded
 
 X, W = seeded(2, 3, 4), seeded(4, seed=1)
 

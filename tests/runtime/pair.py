@@ -97,7 +97,7 @@ def both(value: Any, rank: int, *, planning: bool = False) -> Any:
         return [both(item, rank, planning=planning) for item in value]
     if isinstance(value, tuple) and isinstance(value[0], Shared):
         held = value[rank]
-        return Shared(held.share.to("meta") if planning else held.share, held.frac_bits)
+        return Shared(held.share.to("meta") if planning else held.share, held.frac_bits, bits=held.bits)
     if isinstance(value, StaticWeight):
         if planning:
             return StaticWeight(value.name, value.plain.to("meta"), value.frac_bits)

@@ -32,7 +32,7 @@ def extremes(bits: int) -> torch.Tensor:
 
 
 def truncating(frac_bits: int, bits: int) -> Any:
-    return lambda x: truncate(x, frac_bits, bits)
+    return lambda x: truncate(Shared(x.share, x.frac_bits, bits=bits), frac_bits)
 
 
 def units_off(result: torch.Tensor, value: torch.Tensor, drop: int) -> torch.Tensor:

@@ -1,0 +1,209 @@
+"""Bounds on absolute values that hold for every input, proven from the weights and from the ranges that are tested.
+
+A bound below 2^13 lets a product live in a ring of 48 bits, where the masked opening that a truncation left can serve
+again. It has to be a proof: a product that overflows its ring is wrong by a wrap-around.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from mpccompile.ir import ops
+from mpccompile.ir.program import Program
+from mpccompile.ir.rewrite import shape_of
+
+SLACK = 1.05
+"""For fixed-point rounding, of the operands and of the result."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What |x| stays below.
+
+    Attributes:
+        size: One non-negative number per element, of the value's shape (or expanded to it).
+        length: Bound of the Euclidean length of a row of the last dim, or infinity.
+    """
+
+    size: Tensor
+    length: float = math.inf
+
+    @property
+    def row_length(self) -> float:
+        """Return the better of the two bounds of a row's length."""
+        if self.size.dim() == 0 or self.size.numel() == 0:
+            return self.length
+        return min(self.length, float(self.size.square().sum(-1).max().sqrt()))
+
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+def bounds(program: Program, tested: Ranges) -> dict[str, float]:
+    """Return, by node name, what the absolute value of each operation's result stays below; infinity where unproven.
+
+    Args:
+        program: A lowered program.
+        tested: For calls of functions of one variable, the range outside of which the call fails.
+    """
+    with torch.no_grad():
+        walker = _Walker(program, tested)
+        walker.run(*program.example_inputs)
+    return walker.largest
+
+
+class _Walker(fx.Interpreter):
+    def __init__(self, program: Program, tested: Ranges) -> None:
+        super().__init__(program.module)
+        self._tested = tested
+        self._secret = {spec.name for spec in program.inputs if spec.secrecy.value == "secret"}
+        self._attributes = program.secret_attributes
+        self.largest: dict[str, float] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == "placeholder":
+            value = super().run_node(n)
+            secret = str(n.target) in self._secret and value.is_floating_point()
+            return _unknown(n) if secret else value
+        if n.op == "get_attr" and str(n.target) in self._attributes:
+            value = super().run_node(n)
+            return Bound(value.abs())
+        if n.op == "output":
+            return None
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        if n.op != "call_function" or not _holds_bound((args, kwargs)):
+            return super().run_node(n)
+        result = self._bound(n, args, kwargs)
+        self.largest[n.name] = SLACK * float(result.size.max()) if result.size.numel() else 0.0
+        return result
+
+    def _bound(self, n: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Bound:
+        if n.name in self._tested and n.target in _CURVES:
+            low, high = self._tested[n.name]
+            return _constant(n, _CURVES[n.target](max(abs(low), abs(high))))
+        rule = _RULES.get(n.target)
+        return _unknown(n) if rule is None else rule(n, *args, **kwargs)
+
+
+def _holds_bound(value: Any) -> bool:
+    found: list[bool] = []
+    fx.node.map_aggregate(value, lambda leaf: found.append(isinstance(leaf, Bound)))
+    return any(found)
+
+
+def _constant(n: fx.Node, size: float, length: float = math.inf) -> Bound:
+    return Bound(torch.tensor(size).expand(shape_of(n)), length)
+
+
+def _unknown(n: fx.Node) -> Bound:
+    return _constant(n, math.inf)
+
+
+def _size(x: Any) -> Tensor:
+    return x.size if isinstance(x, Bound) else torch.as_tensor(x, dtype=torch.float32).abs()
+
+
+def _linear(_n: fx.Node, x: Bound, weight: Any, bias: Any = None) -> Bound:
+    rows = _size(weight)
+    by_length = x.row_length * rows.square().sum(-1).sqrt()
+    size = torch.minimum(_finite_matmul(x.size, rows.T), by_length.expand(*x.size.shape[:-1], -1))
+    return Bound(size if bias is None else size + _size(bias), x.row_length * float(rows.square().sum().sqrt()))
+
+
+def _finite_matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply bounds; infinity times zero counts as infinity, which is the safe side."""
+    if not bool(torch.isfinite(a).all()) or not bool(torch.isfinite(b).all()):
+        return torch.full((*torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), math.inf)
+    return torch.matmul(a, b)
+
+
+def _matmul(_n: fx.Node, x: Any, y: Any) -> Bound:
+    return Bound(_finite_matmul(_size(x), _size(y)))
+
+
+def _norm(n: fx.Node, _x: Any, weight: Any = None, bias: Any = None, _eps: float = 0.0) -> Bound:
+    """A normalised row has length at most sqrt(columns), so each element too."""
+    columns = shape_of(n)[-1]
+    gain = torch.ones(columns) if weight is None else _size(weight)
+    shift = torch.zeros(columns) if bias is None else _size(bias)
+    size = (math.sqrt(columns) * gain + shift).expand(shape_of(n))
+    return Bound(size, math.sqrt(columns) * float(gain.max()) + float(shift.square().sum().sqrt()))
+
+
+def _rms_norm(n: fx.Node, x: Any, weight: Any = None, eps: float = 0.0) -> Bound:
+    return _norm(n, x, weight, None, eps)
+
+
+def _same_view(target: Callable[..., Tensor]) -> Callable[..., Bound]:
+    def rule(_n: fx.Node, x: Bound, *args: Any, **kwargs: Any) -> Bound:
+        return Bound(target(x.size, *args, **kwargs))
+
+    return rule
+
+
+def _concat(_n: fx.Node, xs: Any, dim: int) -> Bound:
+    return Bound(torch.cat([_size(x) for x in xs], dim))
+
+
+def _sum_of_sizes(_n: fx.Node, x: Any, y: Any) -> Bound:
+    length = sum(part.length if isinstance(part, Bound) else math.inf for part in (x, y))
+    return Bound(_size(x) + _size(y), length)
+
+
+def _product_of_sizes(_n: fx.Node, x: Any, y: Any) -> Bound:
+    return Bound(torch.nan_to_num(_size(x) * _size(y), nan=math.inf, posinf=math.inf))
+
+
+def _embedding(n: fx.Node, ids: Any, weight: Any) -> Bound:
+    table = _size(weight)
+    if isinstance(ids, Tensor) and not isinstance(ids, Bound):
+        return Bound(table.max(0).values.expand(shape_of(n)), float(table.square().sum(-1).max().sqrt()))
+    return _unknown(n)
+
+
+def _reduction(target: Callable[..., Tensor]) -> Callable[..., Bound]:
+    def rule(_n: fx.Node, x: Bound, dims: Any, keepdim: bool = False) -> Bound:
+        return Bound(target(x.size, dims, keepdim))
+
+    return rule
+
+
+def _where(_n: fx.Node, _mask: Any, x: Any, y: Any) -> Bound:
+    return Bound(torch.maximum(*torch.broadcast_tensors(_size(x), _size(y))))
+
+
+_CURVES: dict[Any, Callable[[float], float]] = {
+    ops.gelu: lambda edge: edge,
+    ops.silu: lambda edge: edge,
+    ops.tanh: lambda _edge: 1.0,
+    ops.sigmoid: lambda _edge: 1.0,
+    ops.exp: math.exp,
+}
+_RULES: dict[Any, Callable[..., Bound]] = {
+    ops.linear: _linear,
+    ops.matmul: _matmul,
+    ops.layer_norm: _norm,
+    ops.rms_norm: _rms_norm,
+    ops.softmax: lambda n, *_args: _constant(n, 1.0, 1.0),
+    ops.relu: lambda _n, x: x,
+    ops.neg: lambda _n, x: x,
+    ops.add: _sum_of_sizes,
+    ops.sub: _sum_of_sizes,
+    ops.mul: _product_of_sizes,
+    ops.square: lambda n, x: _product_of_sizes(n, x, x),
+    ops.embedding: _embedding,
+    ops.concat: _concat,
+    ops.mean: _reduction(ops.mean),
+    ops.sum: _reduction(ops.sum),
+    ops.where: _where,
+    **{
+        view: _same_view(view)
+        for view in (ops.reshape, ops.permute, ops.expand, ops.take, ops.gather_rows, ops.max_pool2d)
+    },
+}
