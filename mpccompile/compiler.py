@@ -16,6 +16,14 @@ from mpccompile.ir.program import PassRecord, Program
 from mpccompile.lowering.lower import lower
 from mpccompile.options import Options
 from mpccompile.passes.driver import run_passes
+from mpccompile.passes.drop_no_ops import drop_no_ops
+from mpccompile.passes.fold_affine_after_linear import fold_affine_after_linear
+from mpccompile.passes.fold_constant_arithmetic import fold_constant_arithmetic
+from mpccompile.passes.fold_linear_chain import fold_linear_chain
+from mpccompile.passes.fold_norm_affine import fold_norm_affine
+from mpccompile.passes.fold_scales import fold_scales
+from mpccompile.passes.fuse_softmax_matmul import fuse_softmax_matmul
+from mpccompile.passes.merge_parallel_linears import merge_parallel_linears
 from mpccompile.passes.recognise_gelu import recognise_gelu
 from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
 
@@ -27,6 +35,15 @@ Observer = Callable[[Program, PassRecord], None]
 EXACT_PASSES: tuple[Pass, ...] = (
     recognise_gelu,
     recognise_rms_norm,
+    drop_no_ops,
+    fold_constant_arithmetic,
+    fold_affine_after_linear,
+    fold_scales,
+    fold_norm_affine,
+    fold_linear_chain,
+    merge_parallel_linears,
+    drop_no_ops,
+    fuse_softmax_matmul,
 )
 """Always on, in this order; each is held to 1e-5 of the captured model."""
 

@@ -116,7 +116,7 @@ class PrivateModel:
             self(*args, **kwargs)
             return self.last_profile()
         if self._model is None:
-            raise MpcCompileError("a package cannot be compared: it holds no torch model", hint="Compile the model here.")
+            raise MpcCompileError("a package holds no torch model to compare with", hint="Compile the model here.")
         ways = {"this program": self, **{name: self._rival(name) for name in against}}
         try:
             costs = compare.in_turn(self._model, self._named(args, kwargs), ways, repeat)
@@ -335,7 +335,7 @@ def make(
     passes: Sequence[compiler.Pass] | None,
 ) -> PrivateModel:
     """Build a private model; see :func:`mpccompile.compile`."""
-    examples = example_inputs if isinstance(example_inputs, list) else [example_inputs] if example_inputs else []
+    examples = example_inputs if isinstance(example_inputs, list) else [example_inputs] if example_inputs is not None else []
     exact = compiler.RECOGNISERS if options.target == "crypten" else compiler.EXACT_PASSES
     chosen = (*exact, *(passes or ()))
     calibration = [batch for batch in examples[1:] if isinstance(batch, Mapping)]

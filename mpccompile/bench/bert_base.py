@@ -1,8 +1,8 @@
 """BERT-base, run privately and run by stock CrypTen, in turn.
 
-Stock CrypTen runs fewer layers, and its cost is scaled: what a layer takes, times the layers, and the rest once. It runs
-as it does by default, with triples made by rank 0 during the call, which is its fastest way; GELU is written with tanh,
-because its erf is wrong beyond 1.2.
+Stock CrypTen runs fewer layers, and its cost is scaled: what a layer takes, times the layers, and the rest once. It
+runs as it does by default, with triples made by rank 0 during the call, which is its fastest way; GELU is written with
+tanh, because its erf is wrong beyond 1.2.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
@@ -27,9 +26,13 @@ from transformers import BertConfig, BertForSequenceClassification
 import mpccompile
 from mpccompile.capture.from_torch import as_for_inference
 from mpccompile.capture.outputs import keep
-from mpccompile.private import PrivateModel
 from mpccompile.report.compare import Cost, interleaved, largest_difference, plaintext
-from mpccompile.report.profile import Profile, Row
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mpccompile.private import PrivateModel
+    from mpccompile.report.profile import Profile, Row
 
 SEED = 0
 STOCK = "stock CrypTen"
@@ -122,7 +125,7 @@ def run(
         mpcformer: Also run stock CrypTen with the quadratics that MPCFormer puts in place of GELU and softmax. Its
             error tells nothing then: that model would have to be trained again first.
     """
-    say: Callable[[str], object] = console.print if console is not None else lambda text: None
+    say: Callable[[str], object] = console.print if console is not None else str
     config = config or BertConfig()
     model, small = (_model(config, count) for count in (layers, stock_layers))
     inputs = _inputs(config, tokens)
@@ -166,7 +169,8 @@ def _model(config: BertConfig, layers: int) -> nn.Module:
     changed = BertConfig(**{**config.to_dict(), "num_hidden_layers": layers})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        return BertForSequenceClassification(changed).eval()
+        model: nn.Module = BertForSequenceClassification(changed)
+    return model.eval()
 
 
 def _inputs(config: BertConfig, tokens: int) -> dict[str, Tensor]:
@@ -195,8 +199,8 @@ def _measured(
     runs = {OURS: _timed(OURS, ours, model, inputs, profiles, say)}
     runs |= {name: _timed(name, way, small, inputs, profiles, say) for name, way in stock.items()}
     runs["plaintext"] = lambda: plaintext(model, inputs)
-    for run_once in (runs[OURS], runs["plaintext"]):
-        # The first call starts processes and allocates; stock CrypTen, whose calls are long, does without one.
+    for run_once in runs.values():
+        # The first call of each starts processes and allocates.
         run_once()
     costs = interleaved(runs, repeat)
     scaled = tuple(_scaled(cost, profiles[cost.name], count / stock_count) for cost in costs if cost.name in stock)

@@ -57,19 +57,16 @@ def capture(model: nn.Module, inputs: Mapping[str, Any] | Sequence[Any], options
     given = _by_name(model, inputs)
     # Export takes one tensor given twice for one input, which may be secret the one time and public the other.
     tensors = {name: value.detach().clone() for name, value in given.items() if isinstance(value, Tensor)}
-    given = {**given, **tensors}
+    given |= tensors
     secrecy = _secrecy(tensors, options)
     _check_weights(model)
-    secret = {name for name, level in secrecy.items() if level is Secrecy.SECRET}
-    positions = supplied(model, tensors, secret)
-    if positions is not None:
-        given = {**given, POSITION_IDS: positions.values}
+    positions = supplied(model, tensors, {name for name, level in secrecy.items() if level is Secrecy.SECRET})
+    given |= {} if positions is None else {POSITION_IDS: positions.values}
     with as_for_inference(model):
         kept = _answer(model, given)
         exported = _export(model, given)
         module = _graph(exported, kept, positions)
-    program = _program(module, exported, kept, tensors, secrecy)
-    program = program.with_changes(name=type(model).__name__)
+    program = _program(module, exported, kept, tensors, secrecy).with_changes(name=type(model).__name__)
     if options.embedding == "public":
         program = program.with_changes(secret_attributes=program.secret_attributes - _looked_up(program))
     _check_agreement(program)

@@ -1,20 +1,22 @@
-"""Write a lowered graph as Python a person can read: one statement per operation, where it came from and what it costs."""
+"""Write a lowered graph as readable Python: a statement per operation, where it came from and what it costs."""
 
 from __future__ import annotations
 
 import keyword
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx
 
-from mpccompile.codegen.ranges import Site
 from mpccompile.ir import ops
 from mpccompile.ir.program import Origin, Program, Secrecy, origin_of
 from mpccompile.ir.rewrite import value_of
-from mpccompile.runtime.plan import Traffic
+
+if TYPE_CHECKING:
+    from mpccompile.codegen.ranges import Site
+    from mpccompile.runtime.plan import Traffic
 
 _OPS = {getattr(ops, name): name for name in dir(ops) if callable(getattr(ops, name)) and not name.startswith("_")}
 
@@ -213,7 +215,7 @@ def _literal(value: Any) -> str:
 
 def _aten(target: Any) -> str:
     """Return the dotted name of a public operation: an ATen overload, or a Python operator."""
-    if isinstance(target, torch._ops.OpOverload):
+    if hasattr(target, "overloadpacket"):
         namespace, _, name = target.name().partition("::")
         base, _, overload = name.partition(".")
         return f"torch.ops.{namespace}.{base}.{overload or 'default'}"
@@ -221,6 +223,7 @@ def _aten(target: Any) -> str:
 
 
 def identifier(name: str) -> str:
+    """Return a name of the graph as one that Python allows and the generated code does not use itself."""
     text = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
     text = f"_{text}" if not text or text[0].isdigit() else text
     return f"{text}_" if keyword.iskeyword(text) or text in {"w", "mpc", "torch", "crypten", "inf", "self"} else text

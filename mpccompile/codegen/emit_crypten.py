@@ -7,20 +7,22 @@ functions at their default settings.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import fx
 
-from mpccompile.codegen.emit import Emitted, Writer, class_head, identifier, opening
+from mpccompile.codegen.emit import Emitted, Writer, class_head, opening
 from mpccompile.errors import OptionError, UnsupportedOp
 from mpccompile.ir import ops
 from mpccompile.ir.program import Program, Secrecy, origin_of
 from mpccompile.ir.rewrite import arguments, is_call, shape_of
 from mpccompile.ir.secrecy import infer
-from mpccompile.options import Options
+
+if TYPE_CHECKING:
+    from mpccompile.options import Options
 
 LIMITS = """\
-Stock CrypTen checks no range. Measured with CrypTen 0.4.1 at its defaults, answers are wrong, without a word, outside of:
+Stock CrypTen checks no range. Version 0.4.1 at its defaults gives answers that are wrong, without a word, outside of:
   exp: above -512; inside, its relative error is x^2/512.
   softmax: scores of a row within 512 of each other, exponentials that add up to less than 250 (5% off from 50).
   inv_sqrt, in the norms: variances from 0.07 to 150; an eps below 2^-16 counts as 0.
@@ -168,7 +170,7 @@ def one_hot_nodes(program: Program) -> dict[fx.Node, int]:
         rows = set(uses.values()) or {None}
         if len(rows) > 1:
             raise UnsupportedOp(
-                f"stock CrypTen would take {spec.name} as one-hot rows, and the model does more than look it up in a table",
+                f"stock CrypTen takes {spec.name} as one-hot rows, and the model does more than look it up in a table",
                 where=f"input {spec.name}",
             )
         length = rows.pop()

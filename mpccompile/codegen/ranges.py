@@ -53,7 +53,7 @@ def calibrate(program: Program, batches: Iterable[Sequence[Tensor]], options: Op
     return {name: Site(values) for name, values in keywords.items()}
 
 
-BOUNDED = (ops.linear, ops.matmul, ops.mul, ops.layer_norm, ops.rms_norm)
+BOUNDED = (ops.linear, ops.matmul, ops.mul, ops.layer_norm, ops.rms_norm, ops.attend)
 WORTHWHILE_BOUND = 2.0**13
 """A product of two 16-bit fractions below this fits the 48 bits that a truncation leaves."""
 
@@ -198,6 +198,7 @@ _RANGES: dict[Any, Callable[[Any, float, float], dict[str, Any]]] = {
     ops.layer_norm: _variance,
     ops.rms_norm: _variance,
     ops.softmax: _softmax,
+    ops.attend: _softmax,
 }
 _NOTES: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(CURVES, lambda x, *_, **__: _extent(x)),
@@ -206,4 +207,5 @@ _NOTES: dict[Any, Callable[..., Any]] = {
     ops.layer_norm: _layer_norm_note,
     ops.rms_norm: _rms_norm_note,
     ops.softmax: _softmax_note,
+    ops.attend: lambda x, _y, mask=None: _softmax_note(x, mask),
 }

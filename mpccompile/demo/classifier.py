@@ -79,9 +79,7 @@ def train_classifier(
     tokenizer = train_tokenizer(snippet.text for snippet in snippets.train)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_model(
-            len(tokenizer), len(snippets.classes), pad_token_id=tokenizer.convert_tokens_to_ids("[PAD]")
-        )
+        model = build_model(len(tokenizer), len(snippets.classes))
         _fit(model, _batches(tokenizer, snippets, steps), steps, on_step)
     model.eval()
     return Classifier(model, tokenizer, snippets, time.perf_counter() - start)

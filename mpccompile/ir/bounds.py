@@ -160,6 +160,11 @@ def _product_of_sizes(_n: fx.Node, x: Any, y: Any) -> Bound:
     return Bound(torch.nan_to_num(_size(x) * _size(y), nan=math.inf, posinf=math.inf))
 
 
+def _attend(n: fx.Node, _x: Any, y: Any, *_mask: Any) -> Bound:
+    """A row of a softmax adds up to one (or to zero), so its mix of values stays below the largest of them."""
+    return Bound(_size(y).amax(-2, keepdim=True).expand(shape_of(n)))
+
+
 def _embedding(n: fx.Node, ids: Any, weight: Any) -> Bound:
     table = _size(weight)
     if isinstance(ids, Tensor) and not isinstance(ids, Bound):
@@ -191,6 +196,7 @@ _RULES: dict[Any, Callable[..., Bound]] = {
     ops.layer_norm: _norm,
     ops.rms_norm: _rms_norm,
     ops.softmax: lambda n, *_args: _constant(n, 1.0, 1.0),
+    ops.attend: _attend,
     ops.relu: lambda _n, x: x,
     ops.neg: lambda _n, x: x,
     ops.add: _sum_of_sizes,

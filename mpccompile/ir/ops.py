@@ -132,6 +132,11 @@ def softmax(x: Tensor, mask: Tensor | None = None) -> Tensor:
     return torch.nan_to_num(torch.softmax(x.masked_fill(~keep, -math.inf), -1), nan=0.0)
 
 
+def attend(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
+    """``softmax(x, mask) @ y``: scores x [..., rows, columns], values y [..., columns, width]."""
+    return torch.matmul(softmax(x, mask), y)
+
+
 def where(mask: Tensor, x: Tensor | Scalar, y: Tensor | Scalar) -> Tensor:
     """``x`` where the public bool ``mask`` is True, else ``y``."""
     return torch.where(mask, x, y)

@@ -43,7 +43,7 @@ def inlined(site: Site) -> list[fx.Node]:
     return new
 
 
-def _hand_over(node: fx.Node, result: Any, held: dict[fx.Node, fx.Node]) -> None:  # noqa: ANN401 - an fx argument
+def _hand_over(node: fx.Node, result: Any, held: dict[fx.Node, fx.Node]) -> None:
     if isinstance(result, Sequence) and not isinstance(node.meta["val"], Sequence):
         (result,) = result
     if isinstance(result, fx.Node):

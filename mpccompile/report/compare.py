@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,8 +69,8 @@ def in_turn(
     """
     with as_for_inference(model):
         reference = keep(model(**inputs)).tensors
-    runs = {
-        name: (lambda: plaintext(model, inputs)) if way is None else _timed(name, way, inputs, reference)
+    runs: dict[str, Callable[[], Cost]] = {
+        name: partial(plaintext, model, inputs) if way is None else _timed(name, way, inputs, reference)
         for name, way in ways.items()
     }
     for run in runs.values():

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from mpccompile.codegen.package import Package
 from mpccompile.report import compare
 from mpccompile.report.compare import Cost
-from mpccompile.runtime.session import CallReport
+
+if TYPE_CHECKING:
+    from mpccompile.codegen.package import Package
+    from mpccompile.runtime.session import CallReport
 
 OUTPUT_OP = "output"
 
@@ -109,9 +111,7 @@ class Profile:
     def cost(self, name: str, max_error: float) -> Cost:
         """Return the totals, to compare with those of another way to run the model."""
         sent = max(self.bytes_sent)
-        return Cost(
-            name, self.online_seconds, self.offline_seconds, sent, self.offline_bytes, self.rounds, max_error
-        )
+        return Cost(name, self.online_seconds, self.offline_seconds, sent, self.offline_bytes, self.rounds, max_error)
 
     def table(self) -> Table:
         """Return the cost per kind of operation as a table."""

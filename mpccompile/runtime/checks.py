@@ -29,7 +29,7 @@ CHUNK = 1 << 14
 REPEATS = 2
 """Independent sums per site. A single violation is never missed, because an odd coefficient keeps it from vanishing; of
 several, a sum misses them all with probability 2^-(w - v - 1), w the width of the test and 2^v the power of two in their
-polynomials: at most 2^13, and w is 20 to 32."""
+polynomials: at most 2^12, and w is 20 to 32."""
 COARSE_BITS = 4
 """The second test's window is 2^4 windows: it holds up to 11 of them and one beyond each end."""
 

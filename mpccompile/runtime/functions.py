@@ -26,6 +26,7 @@ from mpccompile.runtime.products import square as squared
 from mpccompile.runtime.series import evaluate, fit, precision_for
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight, Wire
 from mpccompile.runtime.softmax import SoftmaxRange
+from mpccompile.runtime.softmax import attend as mixed_values
 from mpccompile.runtime.softmax import softmax as shifted_softmax
 
 Secret = Shared | StaticWeight | ClientValue
@@ -269,7 +270,7 @@ def layer_norm(
     """Layer norm over the last dim; ``variance`` is the calibrated range of the row variances plus eps."""
     value = yield from _scaled_for(x, variance)
     total = Shared(value.share.sum(-1, keepdim=True), value.frac_bits)
-    mean = yield from _rescaled(total, 1 / value.shape[-1], value.frac_bits)
+    mean = yield from _divided(total, value.shape[-1], value.frac_bits)
     centred = Shared(value.share - mean.share, value.frac_bits)
     return (yield from _normalise(centred, weight, bias, eps, variance, bound))
 
@@ -307,21 +308,25 @@ def _normalise(
 
 
 def _inverse_deviation(x: Shared, eps: float, variance: Range) -> Protocol[Shared]:
-    low, high = variance
+    """Return (mean(x^2) + eps)^(-1/2) over the last dim.
+
+    The sum is divided by a power of two only, and what is left of its length, in [1, 2), is left to the inverse: a
+    factor of 16 bits would take the room in which a variance beyond its range is seen.
+    """
+    halvings = x.shape[-1].bit_length() - 1
+    rest = x.shape[-1] / (1 << halvings)
+    low, high = variance[0] * rest, variance[1] * rest
     total = yield from sum_of_squares(x)
     bits = result_bits(high)
-    mean = yield from _rescaled(total, 1 / x.shape[-1], bits)
-    offset = round(eps * (1 << bits)) if current().rank == 0 else 0
-    shifted = Shared(mean.share + offset, bits, [_moved(wire, round(eps * (1 << bits))) for wire in mean.wires])
-    precision = min(result_bits(low**-0.5), max(LEAST_INVERSE_BITS, 2 * current().frac_bits - x.frac_bits))
-    return (yield from inverse_root(shifted, low, high, precision))
+    mean = yield from truncate(Shared(total.share, total.frac_bits + halvings), bits)
+    offset = round(eps * rest * (1 << bits))
+    moved = mean.share + offset if current().rank == 0 else mean.share
+    shifted = Shared(moved, bits, [wire.moved(offset) for wire in mean.wires])
+    precision = min(result_bits(variance[0] ** -0.5), max(LEAST_INVERSE_BITS, 2 * current().frac_bits - x.frac_bits))
+    return (yield from inverse_root(shifted, low, high, precision, rest))
 
 
 LEAST_INVERSE_BITS = 12
-
-
-def _moved(wire: Wire, offset: int) -> Wire:
-    return Wire(wire.delta + offset, wire.mask, wire.bits, wire.frac_bits)
 
 
 def _weighted(x: Shared, weight: Value | None) -> Protocol[Shared]:
@@ -338,14 +343,22 @@ def _weighted(x: Shared, weight: Value | None) -> Protocol[Shared]:
     return (yield from truncate(raw, x.frac_bits))
 
 
-def _rescaled(x: Shared, factor: float, frac_bits: int) -> Protocol[Shared]:
-    """Multiply by a public factor below 1, kept to 16 bits (1e-5 relative), and truncate."""
-    shift = FACTOR_BITS - math.ceil(math.log2(factor))
-    scaled = Shared(x.share * round(factor * 2.0**shift), x.frac_bits + shift)
+def _divided(x: Shared, count: int, frac_bits: int) -> Protocol[Shared]:
+    """Divide by a public count and truncate: a power of two exactly, the rest of the count by a factor of 20 bits.
+
+    The factor takes room, so a value that has not been truncated yet is truncated twice.
+    """
+    halvings = count.bit_length() - 1
+    rest = count / (1 << halvings)
+    if rest == 1:
+        return (yield from truncate(Shared(x.share, x.frac_bits + halvings), frac_bits))
+    short = yield from truncate(x, min(x.frac_bits, max(frac_bits, current().frac_bits)))
+    factor = round((1 << FACTOR_BITS) / rest)
+    scaled = Shared(short.share * factor, short.frac_bits + halvings + FACTOR_BITS)
     return (yield from truncate(scaled, frac_bits))
 
 
-FACTOR_BITS = 16
+FACTOR_BITS = 20
 
 
 def _curve(x: Secret, name: str, scope: Range, tolerance: float) -> Protocol[Shared]:
@@ -421,6 +434,25 @@ def softmax(x: Secret, mask: Value | None = None, *, scope: SoftmaxRange, tolera
 
 
 @private_function
+def attend(
+    x: Secret,
+    y: Secret,
+    mask: Value | None = None,
+    *,
+    scope: SoftmaxRange,
+    tolerance: float,
+    bound: float | None = None,
+) -> Protocol[Shared]:
+    """``softmax(x, mask) @ y``, divided after the product."""
+    scores, values = yield from together(usual(x), usual(y))
+    if isinstance(mask, Secret):
+        kept = shared_view(secret(mask), "expand", scores.shape)
+        return (yield from mixed_values(scores, values, kept, scope, tolerance, bound))
+    keep = None if mask is None else torch.as_tensor(mask)
+    return (yield from mixed_values(scores, values, keep, scope, tolerance, bound))
+
+
+@private_function
 def where(mask: Tensor, x: Value, y: Value) -> Protocol[Shared]:
     """Pick by a public mask; no message."""
     keep = mask.to(torch.int64)
@@ -442,7 +474,7 @@ def mean(x: Secret, dims: Sequence[int], keepdim: bool = False) -> Protocol[Shar
     total = Shared(value.share.sum(tuple(dims), keepdim=keepdim), value.frac_bits)
     if count == 1:
         return total
-    return (yield from _rescaled(total, 1 / count, current().frac_bits))
+    return (yield from _divided(total, count, current().frac_bits))
 
 
 @private_function
@@ -474,7 +506,7 @@ def avg_pool2d(
     value = secret(x)
     patches = views.windows(value.share, kernel, stride, padding, (1, 1)).flatten(4).sum(-1)
     total = Shared(patches.permute(0, 3, 1, 2), value.frac_bits)
-    return (yield from _rescaled(total, 1 / _size(kernel), current().frac_bits))
+    return (yield from _divided(total, _size(kernel), current().frac_bits))
 
 
 def _rearranged(x: Secret, name: str, *params: Any) -> Shared | ClientValue:

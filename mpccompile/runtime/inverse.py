@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import checks
@@ -27,6 +28,9 @@ RESIDUAL_LIMIT = 2.0**-9
 """Largest residual that passes for sure; up to 1.5 times as much may. Inside the calibrated range it is below 1e-4."""
 RESIDUAL_BITS = 22
 RESIDUAL_WINDOWS = 4
+DIVISION_BITS = 12
+"""Fractional bits of 1 / numerator in a Newton step, whose residual is small: the 24 bits of an inverse, 22 of the
+residual and these stay below the 61 that truncation takes."""
 
 
 def reciprocal(x: Shared, low: float, high: float, frac_bits: int) -> Protocol[Shared]:
@@ -41,20 +45,30 @@ def reciprocal(x: Shared, low: float, high: float, frac_bits: int) -> Protocol[S
     return (yield from _inverse(x, "reciprocal", low, high, frac_bits))
 
 
-def rsqrt(x: Shared, low: float, high: float, frac_bits: int) -> Protocol[Shared]:
-    """Return x^(-1/2) for x in [low, high], low > 0; arguments as in :func:`reciprocal`."""
-    return (yield from _inverse(x, "rsqrt", low, high, frac_bits))
+def rsqrt(x: Shared, low: float, high: float, frac_bits: int, numerator: float = 1.0) -> Protocol[Shared]:
+    """Return (x / numerator)^(-1/2) for x in [low, high], low > 0; other arguments as in :func:`reciprocal`.
+
+    A public numerator in [1, 2) costs nothing: it scales the series and moves what the residual is compared with.
+    """
+    return (yield from _inverse(x, "rsqrt", low, high, frac_bits, numerator))
 
 
-def _inverse(x: Shared, name: str, low: float, high: float, frac_bits: int) -> Protocol[Shared]:
+def _inverse(
+    x: Shared, name: str, low: float, high: float, frac_bits: int, numerator: float = 1.0
+) -> Protocol[Shared]:
     series, steps = first_guess(name, low, high, x.frac_bits)
-    raw, _ = yield from evaluate(x, series)
+    raw, _ = yield from evaluate(x, _times(series, math.sqrt(numerator)))
     result = yield from truncate(raw, frac_bits)
     for _ in range(steps):
-        near_one = yield from _near_one(x, result, name)
-        result = yield from _newton(result, near_one, 0 if name == "reciprocal" else 1)
-    checks.verify_later(lambda: _verification(x, result, name))
+        near = yield from _near_numerator(x, result, name)
+        result = yield from _newton(result, near, numerator, 0 if name == "reciprocal" else 1)
+    checks.verify_later(lambda: _verification(x, result, name, numerator))
     return result
+
+
+def _times(series: Series, factor: float) -> Series:
+    cosine, sine = (tuple(factor * value for value in values) for values in (series.cosine, series.sine))
+    return replace(series, constant=factor * series.constant, cosine=cosine, sine=sine)
 
 
 def first_guess(name: str, low: float, high: float, frac_bits: int) -> tuple[Series, int]:
@@ -72,7 +86,7 @@ def first_guess(name: str, low: float, high: float, frac_bits: int) -> tuple[Ser
     return fit_relative(name, low, high, error, frac_bits, harmonics), len(ATTEMPTS)
 
 
-def _near_one(x: Shared, y: Shared, name: str) -> Protocol[Shared]:
+def _near_numerator(x: Shared, y: Shared, name: str) -> Protocol[Shared]:
     """Return x y or x y^2, with ``RESIDUAL_BITS`` fractional bits."""
     factor = y
     if name == "rsqrt":
@@ -82,19 +96,20 @@ def _near_one(x: Shared, y: Shared, name: str) -> Protocol[Shared]:
     return (yield from truncate(scaled, RESIDUAL_BITS))
 
 
-def _newton(y: Shared, near_one: Shared, halvings: int) -> Protocol[Shared]:
-    """Return y + y e / 2^halvings, e = 1 - near_one."""
-    one = (1 << RESIDUAL_BITS) if current().rank == 0 else 0
-    change = yield from product(y, Shared(one - near_one.share, RESIDUAL_BITS), "mul")
-    change = yield from truncate(Shared(change.share, change.frac_bits + halvings), y.frac_bits)
+def _newton(y: Shared, near: Shared, numerator: float, halvings: int) -> Protocol[Shared]:
+    """Return y + y e / 2^halvings, e = 1 - near / numerator."""
+    wanted = round(numerator * (1 << RESIDUAL_BITS)) if current().rank == 0 else 0
+    change = yield from product(y, Shared(wanted - near.share, RESIDUAL_BITS), "mul")
+    divided = Shared(change.share * round((1 << DIVISION_BITS) / numerator), change.frac_bits + DIVISION_BITS)
+    change = yield from truncate(Shared(divided.share, divided.frac_bits + halvings), y.frac_bits)
     return Shared(y.share + change.share, y.frac_bits)
 
 
-def _verification(x: Shared, y: Shared, name: str) -> Protocol[None]:
-    near_one = yield from _near_one(x, y, name)
-    low = round((1 - RESIDUAL_LIMIT) * (1 << RESIDUAL_BITS))
+def _verification(x: Shared, y: Shared, name: str, numerator: float) -> Protocol[None]:
+    near = yield from _near_numerator(x, y, name)
+    low = round((numerator - RESIDUAL_LIMIT) * (1 << RESIDUAL_BITS))
     window_bits = round(math.log2(2 * RESIDUAL_LIMIT * (1 << RESIDUAL_BITS) / RESIDUAL_WINDOWS))
-    checks.expect_window(near_one.wires[0], low, RESIDUAL_WINDOWS, window_bits)
+    checks.expect_window(near.wires[0], low, RESIDUAL_WINDOWS, window_bits)
 
 
 def result_bits(largest: float, total_bits: int = 24) -> int:

@@ -34,6 +34,10 @@ class Wire:
     bits: int
     frac_bits: int
 
+    def moved(self, offset: int) -> Wire:
+        """Return the wire of the value plus a public number, in ring units."""
+        return Wire(self.delta + offset, self.mask, self.bits, self.frac_bits)
+
 
 @dataclass
 class Shared:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from mpccompile.runtime import checks
 from mpccompile.runtime.inverse import reciprocal, result_bits
-from mpccompile.runtime.openings import masked, truncate
+from mpccompile.runtime.openings import HEADROOM_BITS, masked, truncate
 from mpccompile.runtime.party import Protocol, current, together
 from mpccompile.runtime.products import product, square
-from mpccompile.runtime.series import Series, evaluate, fit
+from mpccompile.runtime.series import TESTED_BITS, Series, evaluate, fit, passing_range
 from mpccompile.runtime.shared import Shared
 
 CENTRE_BITS = 8
@@ -24,6 +24,7 @@ EXPONENT_SPAN = 8.0
 the normalised result squared, which is the same softmax."""
 PROBABILITY_BITS = 26
 WEIGHT_BITS = 20
+FEWEST_WEIGHT_BITS = 13
 """Fractional bits of an exponential: 20 + 24 of the inverse + 14 of the count stay below the 61 that truncation takes."""
 
 
@@ -77,6 +78,87 @@ def softmax(x: Shared, keep: Tensor | Shared | None, scope: SoftmaxRange, tolera
         scope: The calibrated ranges.
         tolerance: Absolute error wanted of a probability.
     """
+    rows = yield from _exponentials(x, keep, scope, tolerance, WEIGHT_BITS)
+    first = PROBABILITY_BITS if scope.halvings else current().frac_bits
+    divisor = _Divisor(scope.totals[0], rows.count, rows.count == 0)
+    probabilities = yield from _divide(rows.weights, divisor, first)
+    for level in range(1, len(scope.totals)):
+        squares = yield from square(probabilities)
+        squares = yield from truncate(squares, PROBABILITY_BITS)
+        probabilities = yield from _divide(squares, _Divisor(scope.totals[level], None, rows.empty), PROBABILITY_BITS)
+    return (yield from truncate(probabilities, current().frac_bits))
+
+
+def attend(
+    x: Shared, values: Shared, keep: Tensor | Shared | None, scope: SoftmaxRange, tolerance: float, bound: float | None
+) -> Protocol[Shared]:
+    """Return softmax(x) @ values, dividing each row after the product instead of before.
+
+    There are fewer values to divide than probabilities, and the product runs while the divisor is inverted.
+
+    Args:
+        x: Scores [..., rows, columns].
+        values: [..., columns, width].
+        keep: As in :func:`softmax`.
+        scope: The calibrated ranges.
+        tolerance: Absolute error wanted of a probability.
+        bound: What the absolute values are proven to stay below.
+    """
+    columns = x.shape[-1]
+    rows = yield from _exponentials(x, keep, scope, tolerance, _weight_bits(columns, scope, values.frac_bits, bound))
+    weights, divisor = rows.weights, _Divisor(scope.totals[0], rows.count, rows.count == 0)
+    for level in range(1, len(scope.totals)):
+        probabilities = yield from _divide(weights, divisor, PROBABILITY_BITS)
+        squares = yield from square(probabilities)
+        weights = yield from truncate(squares, WEIGHT_BITS)
+        divisor = _Divisor(scope.totals[level], None, rows.empty)
+    largest = None if bound is None else columns * _largest(scope) * bound
+    spare = math.ceil(math.log2(columns)) if divisor.count is not None else 0
+    mixed, inverse = yield from together(
+        _mixed(weights, values, largest, MIXED_BITS - spare), _inverse_sum(weights, divisor)
+    )
+    quotient = yield from product(mixed, inverse, "mul")
+    return (yield from truncate(_counted(quotient, divisor), current().frac_bits))
+
+
+MIXED_BITS = 18
+"""Fractional bits of a mix of values, less those of the row's length: it is divided by about that length."""
+
+
+def _mixed(weights: Shared, values: Shared, bound: float | None, frac_bits: int) -> Protocol[Shared]:
+    raw = yield from product(weights, values, "matmul", bound)
+    mixed = yield from truncate(raw, max(8, min(current().frac_bits, frac_bits)))
+    yield from masked(mixed)
+    return mixed
+
+
+def _weight_bits(columns: int, scope: SoftmaxRange, value_bits: int, bound: float | None) -> int:
+    """Return the fractional bits that let weights times values fit the ring of a truncated value's wire, if enough."""
+    if bound is None:
+        return WEIGHT_BITS
+    room = TESTED_BITS - HEADROOM_BITS - value_bits - math.ceil(math.log2(columns * _largest(scope) * bound))
+    return min(WEIGHT_BITS, room) if room >= FEWEST_WEIGHT_BITS else WEIGHT_BITS
+
+
+def _largest(scope: SoftmaxRange) -> float:
+    """Return what an exponential stays below when it passes the range test."""
+    half = 2.0**-scope.halvings
+    _, high = passing_range(scope.low * half, scope.high * half, current().frac_bits + scope.halvings)
+    return math.exp(high)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Exponentials of a softmax; ``count`` is how many of a row are kept, ``empty`` marks rows that keep none."""
+
+    weights: Shared
+    count: Tensor
+    empty: Tensor | None
+
+
+def _exponentials(
+    x: Shared, keep: Tensor | Shared | None, scope: SoftmaxRange, tolerance: float, frac_bits: int
+) -> Protocol[_Rows]:
     public = keep if isinstance(keep, Tensor) else None
     shifted = _shift(x, public, scope)
     series = _exponential(scope, tolerance, shifted.frac_bits)
@@ -85,21 +167,12 @@ def softmax(x: Shared, keep: Tensor | Shared | None, scope: SoftmaxRange, tolera
     if allowed is not None:
         raw = Shared(raw.share * allowed, raw.frac_bits)
     checks.expect_window(wire, series.origin, series.windows, series.window_bits, only=allowed)
-    largest = math.exp(scope.high * 2.0**-scope.halvings)
-    weights = yield from truncate(raw, min(WEIGHT_BITS, result_bits(largest)))
+    weights = yield from truncate(raw, min(frac_bits, result_bits(math.exp(scope.high * 2.0**-scope.halvings))))
     if isinstance(keep, Shared):
         kept = yield from product(weights, keep, "mul")
         weights = yield from truncate(kept, weights.frac_bits)
-    count = _kept_count(allowed, x.shape[-1], x.share.device)
-    final = current().frac_bits
-    first = PROBABILITY_BITS if scope.halvings else final
-    probabilities = yield from _normalise_mean(weights, scope.totals[0], count, first)
     empty = None if allowed is None else ~allowed.any(-1, keepdim=True)
-    for total in scope.totals[1:]:
-        squares = yield from square(probabilities)
-        squares = yield from truncate(squares, PROBABILITY_BITS)
-        probabilities = yield from _normalise(squares, total, empty)
-    return (yield from truncate(probabilities, final))
+    return _Rows(weights, _kept_count(allowed, x.shape[-1], x.share.device), empty)
 
 
 def _kept_count(allowed: Tensor | None, columns: int, device: torch.device) -> Tensor:
@@ -114,7 +187,8 @@ def _shift(x: Shared, keep: Tensor | None, scope: SoftmaxRange) -> Shared:
         if scope.shift == 0:
             return x
         offset = round(scope.shift * (1 << x.frac_bits)) if current().rank == 0 else 0
-        return Shared(x.share - offset, x.frac_bits)
+        public_offset = round(scope.shift * (1 << x.frac_bits))
+        return Shared(x.share - offset, x.frac_bits, [wire.moved(-public_offset) for wire in x.wires])
     weights = centre_weights(keep, x.shape[-1]).to(x.share.device)
     mean = (x.share * weights).sum(-1, keepdim=True)
     return Shared((x.share << CENTRE_BITS) - mean, x.frac_bits + CENTRE_BITS)
@@ -130,44 +204,52 @@ def _exponential(scope: SoftmaxRange, tolerance: float, frac_bits: int) -> Serie
 COUNT_BITS = 14
 
 
-def _normalise_mean(
-    weights: Shared, total: tuple[float, float], count: Tensor, frac_bits: int
-) -> Protocol[Shared]:
-    """Divide each row by its sum, through the mean of its kept entries.
+@dataclass(frozen=True)
+class _Divisor:
+    """What a row is divided by: its sum, through the mean of its kept entries when ``count`` is given.
 
     Dividing the sum by the public count narrows the range of the secret divisor; the quotient is divided by the same
     integer factor, so its rounding cancels, and both happen in truncations that are due anyway.
 
-    Args:
-        weights: Non-negative rows.
-        total: Calibrated range of a row's sum over its count.
-        count: Public integers that broadcast to the row sums; 0 marks an empty row, which stays zero.
-        frac_bits: Fractional bits of the result.
+    Attributes:
+        total: Calibrated range of the sum, over the count if there is one.
+        count: Public integers that broadcast to the row sums.
+        empty: Public bools: rows the mask empties, which get a harmless divisor and stay zero.
     """
-    factor = (1 << COUNT_BITS) // count.clamp(min=1)
-    rows = Shared(weights.share.sum(-1, keepdim=True) * factor, weights.frac_bits + COUNT_BITS)
-    quotient = yield from _divided(weights, rows, total, count == 0)
-    return (yield from truncate(Shared(quotient.share * factor, quotient.frac_bits + COUNT_BITS), frac_bits))
+
+    total: tuple[float, float]
+    count: Tensor | None
+    empty: Tensor | None
+
+    @property
+    def factor(self) -> Tensor | int:
+        """The integer that stands for 2^COUNT_BITS over the count."""
+        return 1 if self.count is None else (1 << COUNT_BITS) // self.count.clamp(min=1)
+
+    @property
+    def factor_bits(self) -> int:
+        """Fractional bits of the factor."""
+        return 0 if self.count is None else COUNT_BITS
 
 
-def _normalise(weights: Shared, total: tuple[float, float], empty: Tensor | None) -> Protocol[Shared]:
-    """Divide each row by its sum, whose calibrated range is ``total``."""
-    rows = Shared(weights.share.sum(-1, keepdim=True), weights.frac_bits)
-    quotient = yield from _divided(weights, rows, total, empty)
-    return (yield from truncate(quotient, PROBABILITY_BITS))
+def _divide(weights: Shared, divisor: _Divisor, frac_bits: int) -> Protocol[Shared]:
+    """Divide each row by its sum."""
+    inverse, _ = yield from together(_inverse_sum(weights, divisor), masked(weights))
+    quotient = yield from product(weights, inverse, "mul")
+    return (yield from truncate(_counted(quotient, divisor), frac_bits))
 
 
-def _divided(weights: Shared, rows: Shared, total: tuple[float, float], empty: Tensor | None) -> Protocol[Shared]:
-    low, high = total
-    if empty is not None and current().rank == 0:
-        middle = round((low + high) / 2 * (1 << rows.frac_bits))
-        rows = Shared(rows.share + empty * middle, rows.frac_bits)
-    divisor = yield from truncate(rows, min(rows.frac_bits, result_bits(high)))
-    inverse, _ = yield from together(_opened_reciprocal(divisor, low, high), masked(weights))
-    return (yield from product(weights, inverse, "mul"))
+def _counted(quotient: Shared, divisor: _Divisor) -> Shared:
+    return Shared(quotient.share * divisor.factor, quotient.frac_bits + divisor.factor_bits, bits=quotient.bits)
 
 
-def _opened_reciprocal(divisor: Shared, low: float, high: float) -> Protocol[Shared]:
-    inverse = yield from reciprocal(divisor, low, high, result_bits(1 / low))
+def _inverse_sum(weights: Shared, divisor: _Divisor) -> Protocol[Shared]:
+    low, high = divisor.total
+    rows = weights.share.sum(-1, keepdim=True) * divisor.factor
+    frac_bits = weights.frac_bits + divisor.factor_bits
+    if divisor.empty is not None and current().rank == 0:
+        rows = rows + divisor.empty * round((low + high) / 2 * (1 << frac_bits))
+    total = yield from truncate(Shared(rows, frac_bits), min(frac_bits, result_bits(high)))
+    inverse = yield from reciprocal(total, low, high, result_bits(1 / low))
     yield from masked(inverse)
     return inverse

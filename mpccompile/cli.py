@@ -1,0 +1,368 @@
+"""The ``mpccompile`` command: parses arguments, calls the library, prints."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import mpccompile
+from mpccompile.errors import MpcCompileError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from mpccompile.codegen.package import Package
+    from mpccompile.private import PrivateModel
+    from mpccompile.report.profile import Profile
+
+app = typer.Typer(
+    name="mpccompile",
+    help="Compile PyTorch Transformers into programs that two parties run on secret shares.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class By(Enum):
+    """What a profile is grouped by."""
+
+    OP = "op"
+    MODULE = "module"
+
+
+class Target(Enum):
+    """What code a compilation emits."""
+
+    MPCCOMPILE = "mpccompile"
+    CRYPTEN = "crypten"
+
+
+Folder = Annotated[Path, typer.Argument(help="A compiled package.", show_default=False)]
+Arrays = Annotated[
+    Path | None, typer.Option("--input", metavar="NPZ", help="Inputs: arrays by name, as numpy.savez writes them.")
+]
+Outputs = Annotated[Path | None, typer.Option("--output", metavar="NPZ", help="Where the outputs go, by name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Repeat = Annotated[int, typer.Option("--repeat", min=1, help="How often to run.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--key-file", help="The same on all machines; make it with: mpccompile key FILE.", show_default=False),
+]
+Wait = Annotated[float, typer.Option("--wait", min=0.1, metavar="SECONDS", help="How long to wait for the others.")]
+WAIT_SECONDS = 60.0
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mpccompile {mpccompile.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # noqa: ARG001 - the callback has done it
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Log what is done; twice for more.")] = 0,
+) -> None:
+    """Set up logging."""
+    if verbose:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        logger = logging.getLogger("mpccompile")
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
+
+
+@app.command()
+def demo(
+    quick: Annotated[bool, typer.Option("--quick", help="Train less and classify fewer snippets.")] = False,
+) -> None:
+    """Train a small classifier, compile it, and run it privately."""
+    from rich.console import Console
+
+    from mpccompile.demo.run import BATCH_SIZE, run_demo
+
+    smaller = {"training_steps": 60, "test_snippets": 2 * BATCH_SIZE} if quick else {}
+    run_demo(Console(), **smaller)
+
+
+@app.command("compile")
+def compile_model(
+    factory: Annotated[
+        str,
+        typer.Argument(
+            metavar="PACKAGE.MODULE:FACTORY",
+            help="A function that returns a model, or a model and a dict of example inputs.",
+            show_default=False,
+        ),
+    ],
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the package goes.", show_default=False)],
+    arrays: Arrays = None,
+    pairs: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="A field of mpccompile.Options.")
+    ] = None,
+    tolerance: Annotated[float | None, typer.Option(help="Largest error that approximations may add.")] = None,
+    target: Annotated[Target | None, typer.Option(help="What code to emit.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")] = False,
+) -> None:
+    """Compile a model and write the package to a folder.
+
+    Inputs of --input take the place of the factory's own. Their shapes are the ones the package can be run with, and
+    their values calibrate the ranges of private values.
+    """
+    from mpccompile.commands import show
+
+    with show.stages("starting") as status:
+        from mpccompile import compiler
+        from mpccompile.commands import files
+
+        chosen = files.options_of(pairs or [], {"tolerance": tolerance, "target": target and target.value})
+        files.check_empty(folder, force=force)
+        status.update(f"making the model of {factory}")
+        model, inputs = files.load_model(factory)
+        inputs = inputs if arrays is None else files.read_arrays(arrays)
+        if inputs is None:
+            raise typer.BadParameter("the factory gives no example inputs", param_hint="--input")
+        status.update(f"capturing {type(model).__name__}")
+        stock = chosen.target == Target.CRYPTEN.value
+        package = compiler.build(
+            model,
+            inputs,
+            folder,
+            options=chosen,
+            passes=compiler.RECOGNISERS if stock else compiler.EXACT_PASSES,
+            observer=lambda _program, record: status.update(f"compiling {type(model).__name__} ({record.name} done)"),
+        )
+    typer.echo(f"{folder}: {package.name}, {len(package.statements)} statements")
+
+
+@app.command()
+def run(
+    folder: Folder, arrays: Arrays = None, output: Outputs = None, repeat: Repeat = 1, json: AsJson = False
+) -> None:
+    """Run a package privately, in two parties and a dealer on this machine."""
+    from mpccompile.commands import show
+
+    if arrays is None:
+        raise typer.BadParameter("the inputs are missing", param_hint="--input")
+    with show.stages("starting") as status:
+        from mpccompile.commands import files
+
+        files.check_writable(output)
+        package, private = files.open_package(folder)
+        inputs = files.read_arrays(arrays)
+        outputs, profiles = _run_privately(package, private, inputs, repeat, status)
+        if output is not None:
+            files.write_arrays(output, outputs)
+    if json:
+        show.run_json(outputs, profiles)
+    else:
+        show.run_text(outputs, profiles, output)
+
+
+def _run_privately(
+    package: Package, private: PrivateModel, inputs: Mapping[str, Tensor], repeat: int, status: Any
+) -> tuple[dict[str, Tensor], list[Profile]]:
+    profiles = []
+    outputs: dict[str, Tensor] = {}
+    with private:
+        # Wrong inputs are told before anything is started.
+        private.compile_for(inputs)
+        for count in range(repeat):
+            status.update("preparing randomness" if count else "starting the parties")
+            private.prepare()
+            status.update(f"running {package.name} ({count + 1} of {repeat})")
+            outputs = private(**inputs)
+            profiles.append(private.last_profile())
+    return outputs, profiles
+
+
+@app.command()
+def profile(
+    folder: Folder,
+    arrays: Arrays = None,
+    by: Annotated[By, typer.Option(help="One row per operation, or per module of the model.")] = By.OP,
+    repeat: Repeat = 1,
+    json: AsJson = False,
+) -> None:
+    """Run a package and show where bytes, rounds and seconds go.
+
+    Without --input it runs on made-up inputs of the right shapes: costs do not depend on values. Of several runs, the
+    one in the middle by online time is shown.
+    """
+    from mpccompile.commands import show
+
+    with show.stages("starting") as status:
+        from mpccompile.commands import files
+        from mpccompile.errors import RangeExceeded
+
+        package, private = files.open_package(folder)
+        inputs = files.made_up_inputs(package) if arrays is None else files.read_arrays(arrays)
+        try:
+            _outputs, profiles = _run_privately(package, private, inputs, repeat, status)
+        except RangeExceeded as error:
+            if arrays is not None:
+                raise
+            raise RangeExceeded("made-up inputs are not in the calibrated ranges", hint="Give --input.") from error
+    middle = sorted(profiles, key=lambda one: one.online_seconds)[len(profiles) // 2]
+    if json:
+        show.as_json(middle.to_json())
+    else:
+        show.print_table(middle.table() if by is By.OP else show.module_table(middle))
+
+
+@app.command()
+def passes(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show what each replaces, and by what.")] = False,
+    json: AsJson = False,
+) -> None:
+    """List the passes that every compilation runs, in order."""
+    from mpccompile.commands import show
+
+    with show.stages("starting"):
+        from mpccompile.compiler import EXACT_PASSES
+    if json:
+        show.passes_json(EXACT_PASSES)
+    else:
+        show.passes_text(EXACT_PASSES, verbose=verbose)
+
+
+@app.command()
+def doctor(json: AsJson = False) -> None:
+    """Look at this machine, and run something small privately on it."""
+    from dataclasses import asdict
+
+    from mpccompile.commands import show
+
+    with show.stages("running something small privately"):
+        from mpccompile.report.doctor import examine
+
+        findings = examine(_small_private_run)
+    if json:
+        show.as_json([asdict(finding) for finding in findings])
+    else:
+        show.findings_text(findings)
+    if any(finding.works is False for finding in findings):
+        raise typer.Exit(1)
+
+
+def _small_private_run() -> float:
+    """Return the largest error of a small perceptron's private answer."""
+    import torch
+    from torch import nn
+
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+    inputs = torch.randn(2, 8)
+    with torch.no_grad(), mpccompile.compile(model, example_inputs={"input": inputs}) as private:
+        return float((private(input=inputs) - model(inputs)).abs().max())
+
+
+@app.command()
+def key(file: Annotated[Path, typer.Argument(help="Where the key goes.", show_default=False)]) -> None:
+    """Make a key file for a run over several machines; only its owner can read it.
+
+    Copy it to the machines of both parties and of the dealer, over a line you trust.
+    """
+    from mpccompile.runtime.sealed import make_key
+
+    make_key(file)
+
+
+@app.command()
+def dealer(
+    folder: Folder,
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the parties reach it.", show_default=False)],
+    key_file: KeyFile = None,
+    wait: Wait = WAIT_SECONDS,
+) -> None:
+    """Deal the randomness of one run over several machines.
+
+    The dealer learns neither weights nor inputs, as long as it works with neither party. Its copy of the package needs
+    manifest.json and plan.json only.
+    """
+    from mpccompile.commands import hosts, show
+
+    with show.stages("starting") as status:
+        hosts.run_dealer(folder, hosts.Lines(listen, key_file, wait), status.update)
+
+
+@app.command()
+def party(
+    folder: Folder,
+    rank: Annotated[int, typer.Option(min=0, max=1, help="0 owns the weights, 1 the inputs.", show_default=False)],
+    dealer: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the dealer is.", show_default=False)],
+    peer: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where party 0 listens.", show_default=False)],
+    arrays: Arrays = None,
+    output: Outputs = None,
+    key_file: KeyFile = None,
+    wait: Wait = WAIT_SECONDS,
+) -> None:
+    """Run one party of a run over several machines, once.
+
+    Start `mpccompile dealer` and both parties, in any order. Party 1 has the inputs and gets the outputs, and its copy
+    of the package needs no weights.safetensors. Party 0 learns the shapes, and inputs that are public.
+    """
+    from mpccompile.commands import hosts, show
+
+    if rank == 1 and arrays is None:
+        raise typer.BadParameter("party 1 has the inputs", param_hint="--input")
+    if rank == 0 and (arrays is not None or output is not None):
+        raise typer.BadParameter("party 0 has neither inputs nor outputs", param_hint="--rank")
+    with show.stages("starting") as status:
+        lines = hosts.Lines(dealer, key_file, wait)
+        outputs, cost = hosts.run_party(rank, folder, lines, peer, arrays, output, status.update)
+    show.run_text(outputs, [cost], output)
+
+
+def main() -> None:
+    """Run the command; a mistake of the user's ends in one line."""
+    code: int | str | None
+    try:
+        app()
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    except MpcCompileError as error:
+        first, _, rest = str(error).partition("\n")
+        typer.echo(f"error: {first}", err=True)
+        logging.getLogger("mpccompile").info("the rest of the error:\n%s", rest or "(nothing)")
+        code = 1
+    except Exception as error:  # noqa: BLE001 - the last resort
+        _apologise(error)
+        code = 1
+    _leave(code)
+
+
+def _apologise(error: Exception) -> None:
+    if os.environ.get("MPCCOMPILE_DEBUG", "0") not in ("", "0"):
+        traceback.print_exception(error)
+    first = (str(error).splitlines() or [""])[0]
+    typer.echo(f"error: {type(error).__name__}: {first}", err=True)
+    typer.echo("This is a mistake in mpccompile. Please report it, with what MPCCOMPILE_DEBUG=1 prints.", err=True)
+
+
+def _leave(code: int | str | None) -> None:
+    """End the process, even where torch.distributed still waits for a party that is gone."""
+    if "torch.distributed" in sys.modules:
+        from torch import distributed
+
+        if distributed.is_initialized():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the commands of ``mpccompile.cli`` do, once their arguments are parsed."""

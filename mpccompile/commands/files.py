@@ -1,0 +1,196 @@
+"""What commands read and write: factories, arrays and package folders."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mpccompile.codegen import package as packages
+from mpccompile.errors import InputError, MpcCompileError, OptionError
+from mpccompile.ir.program import OutputSpec
+from mpccompile.options import Options
+from mpccompile.private import PrivateModel
+
+if TYPE_CHECKING:
+    from mpccompile.codegen.package import Package
+
+_NARROWED = (torch.float64, torch.float16, torch.bfloat16)
+
+
+def load_model(name: str) -> tuple[nn.Module, dict[str, Any] | None]:
+    """Call the factory ``package.module:function`` and return its model, and its example inputs if it gives any.
+
+    Raises:
+        OptionError: If there is no such thing, or it makes no model.
+        MpcCompileError: If it fails.
+    """
+    made = _made(_factory(name), name)
+    model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)  # noqa: PLR2004 - a pair
+    if not isinstance(model, nn.Module):
+        raise OptionError(
+            f"{name} returns {_kind(made)}",
+            hint="It should return a torch.nn.Module, or a pair of one and a dict of example inputs.",
+        )
+    if inputs is None:
+        return model, None
+    if not isinstance(inputs, Mapping):
+        raise OptionError(f"the example inputs of {name} are {_kind(inputs)}", hint="They should be a dict by name.")
+    return model, dict(inputs)
+
+
+def _factory(name: str) -> object:
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise OptionError(f"{name!r} names no factory", hint="Write it as package.module:function.")
+    # An installed command has its own folder there; `python -m` would have the working one.
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module_name}.".startswith(f"{error.name}."):
+            raise OptionError(f"there is no module {error.name}", hint="Start in the folder it is in.") from error
+        raise _failed(f"importing {module_name}", error) from error
+    except Exception as error:
+        raise _failed(f"importing {module_name}", error) from error
+    if not hasattr(module, attribute):
+        raise OptionError(f"the module {module_name} has no {attribute}")
+    found: object = getattr(module, attribute)
+    return found
+
+
+def _made(factory: object, name: str) -> object:
+    # A module is callable too, but what it returns is not a model.
+    if isinstance(factory, nn.Module):
+        return factory
+    if not callable(factory):
+        raise OptionError(f"{name} is {_kind(factory)}, not a function")
+    make: Callable[[], object] = factory
+    try:
+        return make()
+    except MpcCompileError:
+        raise
+    except Exception as error:
+        raise _failed(f"calling {name}", error) from error
+
+
+def _failed(what: str, error: Exception) -> MpcCompileError:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return MpcCompileError(f"{what} failed with {type(error).__name__}: {first}")
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def read_arrays(path: Path) -> dict[str, Tensor]:
+    """Read named arrays from an .npz file; float64, numpy's own choice, becomes float32.
+
+    Raises:
+        InputError: If it cannot be read, or holds something else than numbers.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise InputError("this file holds one array without a name", where=str(path), hint="Use numpy.savez.")
+            tensors = {name: torch.from_numpy(np.ascontiguousarray(file[name])) for name in file.files}
+    except FileNotFoundError as error:
+        raise InputError("there is no such file", where=str(path)) from error
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError("this is not an .npz file of numbers", where=str(path), hint="Use numpy.savez.") from error
+    return {name: tensor.float() if tensor.dtype in _NARROWED else tensor for name, tensor in tensors.items()}
+
+
+def write_arrays(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named arrays to an .npz file.
+
+    Raises:
+        InputError: If that cannot be done.
+    """
+    try:
+        # numpy.savez takes the names as keywords, so that not every name is possible.
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, tensor in tensors.items():
+                with archive.open(f"{name}.npy", "w") as file:
+                    np.lib.format.write_array(file, tensor.numpy(), allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"the outputs cannot be written ({error.strerror})", where=str(path)) from error
+
+
+def check_writable(path: Path | None) -> None:
+    """Find out before a long run that its outputs have no place.
+
+    Raises:
+        InputError: If the folder does not exist.
+    """
+    if path is not None and not path.absolute().parent.is_dir():
+        raise InputError("there is no such folder", where=str(path.parent))
+
+
+def check_empty(folder: Path, *, force: bool) -> None:
+    """Refuse to mix a package with other files.
+
+    Raises:
+        OptionError: If something is there already.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"{folder} is a file", hint="Choose a folder.")
+    if not force and folder.is_dir() and any(folder.iterdir()):
+        raise OptionError(f"{folder} is not empty", hint="Choose another folder, or add --force to write over it.")
+
+
+def options_of(pairs: list[str], named: Mapping[str, Any]) -> Options:
+    """Build options from ``name=value`` texts and from options that have flags of their own.
+
+    Raises:
+        OptionError: If a name or a value means nothing.
+    """
+    values: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    defaults = Options()
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator:
+            raise OptionError(f"{pair!r} is not an option", hint="Write it as name=value.")
+        values[name] = _parsed(name, text, getattr(defaults, name, ""))
+    return Options.merged(None, values)
+
+
+def _parsed(name: str, text: str, default: object) -> object:
+    if isinstance(default, tuple):
+        return tuple(filter(None, text.split(",")))
+    if not isinstance(default, int | float):
+        return text
+    try:
+        return type(default)(text)
+    except ValueError as error:
+        raise OptionError(f"{name}={text!r} is not a number", where=f"option {name}") from error
+
+
+def open_package(folder: Path) -> tuple[Package, PrivateModel]:
+    """Read a package; its model returns a dict of outputs by name, whatever the original returned."""
+    read = packages.read(folder)
+    package = replace(read, output=OutputSpec("dict", read.output.keys))
+    return package, PrivateModel.from_package(package)
+
+
+def made_up_inputs(package: Package) -> dict[str, Tensor]:
+    """Return inputs of the shapes and dtypes of a package: normal numbers, first ids, masks that hide nothing."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = {}
+    for spec in package.inputs:
+        if spec.dtype.is_floating_point:
+            inputs[spec.name] = torch.randn(spec.shape, generator=generator).to(spec.dtype)
+        elif "mask" in spec.name or spec.dtype == torch.bool:
+            inputs[spec.name] = torch.ones(spec.shape, dtype=spec.dtype)
+        else:
+            inputs[spec.name] = torch.zeros(spec.shape, dtype=spec.dtype)
+    return inputs

@@ -1,0 +1,68 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+from transformers import BertConfig
+
+from mpccompile.bench import bert_base
+from mpccompile.report.compare import Cost
+from mpccompile.report.profile import Profile, Row
+
+TINY = BertConfig(vocab_size=30, hidden_size=8, num_attention_heads=2, intermediate_size=16, max_position_embeddings=10)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    buffer = io.StringIO()
+    console = Console(file=buffer, width=140)
+    result = bert_base.run(2, 1, 1, 4, console=console, config=TINY)
+    return result, buffer.getvalue()
+
+
+def test_every_way_is_measured_and_stock_crypten_is_scaled(measured):
+    result, _ = measured
+    assert [cost.name for cost in result.costs] == [bert_base.OURS, bert_base.STOCK, "plaintext"]
+    ours, stock, plain = result.costs
+    (scaled,) = result.scaled
+    assert stock.rounds < scaled.rounds < 2 * stock.rounds
+    assert stock.bytes_sent < scaled.bytes_sent < 2 * stock.bytes_sent
+    assert ours.max_error < 1e-2
+    assert stock.max_error < 0.05
+    assert plain.max_error == 0
+    assert min(result.peak_bytes) > 1e7
+
+
+def test_result_is_json(measured):
+    result, _ = measured
+    values = json.loads(json.dumps(result.to_json()))
+    assert values["machine"]["torch"]
+    assert values["passed"] is result.passed
+    assert [bar["bar"] for bar in values["bars"]] == [20, 12, 8, 15, 5, 0.01, None]
+
+
+def test_output_says_how_stock_crypten_ran(measured):
+    _, text = measured
+    assert "1 of 2 layers" in " ".join(text.split())
+    assert "rank 0 makes the triples" in " ".join(text.split())
+    assert "pass" in text
+
+
+def test_scaling_multiplies_what_the_layers_take_and_nothing_else():
+    rows = (
+        Row("embedding", "bert.embeddings", 1, 100, 2, 1.0, 0.5),
+        Row("linear", "bert.encoder.layer.0.output", 1, 300, 6, 3.0, 1.5),
+        Row("output", "", 1, 0, 1, 0.0),
+    )
+    profile = Profile(rows, 4.0, 2.0, (400, 400), 0, 9, None)
+    scaled = bert_base._scaled(Cost("stock", 8.0, 4.0, 400, 0, 9), profile, 12)
+    # The median run took twice as long as the one that says where its time went.
+    assert (scaled.online_seconds, scaled.offline_seconds) == pytest.approx((2 + 6 * 12, 1 + 3 * 12))
+    assert (scaled.bytes_sent, scaled.rounds) == pytest.approx((100 + 300 * 12, 3 + 6 * 12))
+
+
+def test_bars_are_held_to_their_figures():
+    ours, plain = Cost("ours", 1.0, 1.0, 10, 0, 10, 0.02), Cost("plaintext", 0.5)
+    bars = bert_base._bars(ours, Cost("stock", 13.0, 8.0, 100, 0, 60), plain)
+    assert [bar.value for bar in bars] == [21, 13, 10.5, 10, 6, 0.02, 2]
+    assert [bar.passed for bar in bars] == [True, True, True, False, True, False, None]

@@ -1,0 +1,362 @@
+"""A value in range is never reported, one beyond the margin always is, and nothing in between is wrong."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+
+from mpccompile.errors import RangeExceeded
+from mpccompile.ir import ops
+from mpccompile.runtime import checks
+from mpccompile.runtime import functions as mpc
+from mpccompile.runtime.inverse import RESIDUAL_LIMIT
+from mpccompile.runtime.openings import masked
+from mpccompile.runtime.series import TESTED_BITS, fit, passing_range
+from tests.runtime.pair import run_call, share, values
+
+FRAC_BITS = 16
+UNIT = 2.0**-FRAC_BITS
+TOLERANCE = 1e-4
+SERIES_BOUND = 3 * TOLERANCE + 2 * UNIT
+"""The fit keeps the tolerance, the rounding of its evaluation takes at most twice as much again, truncation one unit."""
+LOW, HIGH = -8.0, 8.0
+LARGEST = 2.0 ** (TESTED_BITS - 1 - FRAC_BITS) * 0.99
+"""Just below what a tested opening can tell from a value in range."""
+RESIDUAL_BOUND = 1.5 * RESIDUAL_LIMIT
+"""The largest relative error of an inverse that may pass its test: one of four windows beyond the limit."""
+
+
+def checked(program: Any) -> Any:
+    def run(*args):
+        result = program(*args)
+        mpc.check_ranges()
+        return result
+
+    return run
+
+
+def verdict(program: Any, *args: Any) -> torch.Tensor | None:
+    """Return what a checked program computes, or None when it reports a range."""
+    try:
+        return values(run_call(checked(program), *args).results)
+    except RangeExceeded:
+        return None
+
+
+def gelu(x):
+    return mpc.gelu(x, scope=(LOW, HIGH), tolerance=TOLERANCE)
+
+
+def exact_gelu(x: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.gelu(x.double())
+
+
+def row_with(value: float, size: int = 40) -> torch.Tensor:
+    """Return values in range with one other among them."""
+    row = torch.linspace(LOW, HIGH, size, dtype=torch.float64)
+    row[size // 3] = value
+    return row
+
+
+# ------------------------------------------------------------------------------------------------------------ windows
+
+
+@pytest.mark.parametrize("scope", [(-8.0, 8.0), (-0.6, 0.4), (2.0, 3.0), (-100.0, -3.0)])
+def test_values_in_range_are_never_reported(scope):
+    low, high = scope
+    x = torch.rand(20_000, dtype=torch.float64) * (high - low) + low
+    x[:4] = torch.tensor([low, high, low + UNIT, high - UNIT])
+    series = fit("silu", low, high, 1e-3, FRAC_BITS)
+
+    def program(a):
+        for _ in range(5):
+            wire = yield from masked(mpc.neg(mpc.neg(a)), TESTED_BITS)
+            checks.expect_window(wire, series.origin, series.windows, series.window_bits)
+        yield from checks.finish()
+        return a
+
+    for _ in range(4):
+        run_call(program, share(x))
+
+
+def around(edge: float) -> list[float]:
+    return [edge + step * UNIT for step in (-1, 0, 1)]
+
+
+def far_values() -> list[float]:
+    """Return values outside of the margin: just outside, around every power of two, and where windows repeat."""
+    low, high = passing_range(LOW, HIGH, FRAC_BITS)
+    window_bits = fit("gelu", LOW, HIGH, TOLERANCE, FRAC_BITS).window_bits
+    found = [low - UNIT, high + UNIT, low - 1, high + 1]
+    for power in range(5, TESTED_BITS - FRAC_BITS - 1):
+        found += [sign * value for sign in (1.0, -1.0) for value in (*around(2.0**power), 2.0**power + HIGH / 2)]
+    # A polynomial with a root in every window of the period would take these for values in range.
+    period = 2.0 ** (window_bits + 4 - FRAC_BITS)
+    found += [0.5 + count * period for count in (1, -1, 2, 3, 1 << 10, 1 << 24)]
+    found += [LARGEST, -LARGEST, LARGEST / 3]
+    return sorted({value for value in found if not low <= value < high and abs(value) <= LARGEST})
+
+
+@pytest.mark.parametrize("value", far_values())
+def test_one_value_beyond_the_margin_is_always_reported(value):
+    assert verdict(gelu, share(row_with(value))) is None
+
+
+@pytest.mark.parametrize("gap", [2.0**power for power in range(4, 30, 2)])
+def test_equal_violations_do_not_cancel(gap):
+    # The coefficients are odd, so that the sum of an even number of them is even.
+    for count in (2, 4):
+        x = row_with(0.0)
+        x[:count] = gap
+        assert verdict(gelu, share(x)) is None
+
+
+def test_near_misses_are_reported_or_right():
+    low, high = passing_range(LOW, HIGH, FRAC_BITS)
+    passed = []
+    for edge, beyond in ((LOW, low), (HIGH, high)):
+        for fraction in torch.linspace(0, 1, 30).tolist():
+            x = row_with(edge + (beyond - edge) * fraction)
+            result = verdict(gelu, share(x))
+            passed.append(result is not None)
+            if result is not None:
+                assert float((result - exact_gelu(x)).abs().max()) <= SERIES_BOUND
+    assert any(passed)
+    assert not all(passed)
+
+
+def test_a_large_tensor_of_near_misses_is_reported():
+    _, high = passing_range(LOW, HIGH, FRAC_BITS)
+    assert verdict(gelu, share(torch.full((5000,), high - 0.01))) is None
+
+
+@pytest.mark.parametrize("windows", range(1, 12))
+def test_no_polynomial_vanishes_where_the_wide_window_lets_values_pass(windows):
+    # The wide window lets through what is less than 1.5 of it from the middle.
+    reach = math.ceil(1.5 * (1 << checks.COARSE_BITS) + windows / 2) + 1
+    places = [u for u in range(-reach, reach + windows) if not 0 <= u <= windows]
+    products = [math.prod(u - root for root in range(windows + 1)) for u in places]
+    assert max((value & -value).bit_length() - 1 for value in products) <= 12
+
+
+def test_only_masks_what_is_not_used():
+    keep = torch.ones(40, dtype=torch.bool)
+    keep[40 // 3] = False
+
+    def program(a, only):
+        wire = yield from masked(a, TESTED_BITS)
+        checks.expect_window(wire, round(LOW / UNIT), 8, 17, only=only)
+        yield from checks.finish()
+        return a
+
+    run_call(program, share(row_with(1e6)), keep)
+    with pytest.raises(RangeExceeded):
+        run_call(program, share(row_with(1e6)), torch.ones(40, dtype=torch.bool))
+    with pytest.raises(RangeExceeded):
+        run_call(program, share(row_with(1e6)), ~keep)
+
+
+# ----------------------------------------------------------------------------------------------------------- messages
+
+
+def statements(x, y):
+    first = mpc.gelu(x, scope=(LOW, HIGH), tolerance=TOLERANCE)
+    second = mpc.tanh(y, scope=(-2.0, 2.0), tolerance=TOLERANCE)
+    third = mpc.reciprocal(y, scope=(0.5, 2.0))
+    mpc.check_ranges()
+    return [first, second, third]
+
+
+def line_of(statement: int) -> str:
+    return f"model.py:{statements.__code__.co_firstlineno + 1 + statement}"
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "wrong"), [(0.0, 1.0, []), (20.0, 1.0, [0]), (0.0, 3.7, [1, 2]), (20.0, 0.1, [0, 2]), (-30.0, -7.0, [0, 1, 2])]
+)
+def test_the_error_names_the_statements_at_fault(x, y, wrong):
+    arguments = [share(torch.full((3,), value, dtype=torch.float64)) for value in (x, y)]
+    if not wrong:
+        run_call(statements, *arguments)
+        return
+    with pytest.raises(RangeExceeded) as caught:
+        run_call(statements, *arguments)
+    assert caught.value.where == ", ".join(line_of(statement) for statement in wrong)
+    assert "range_margin" in caught.value.hint
+
+
+def test_a_program_without_ranges_opens_nothing_to_check_them():
+    outcome = run_call(checked(mpc.relu), share(torch.ones(3)))
+    assert len(outcome.channels[0].sent) == len(run_call(mpc.relu, share(torch.ones(3))).channels[0].sent)
+
+
+def test_a_call_after_a_reported_one_starts_afresh():
+    assert verdict(gelu, share(row_with(50.0))) is None
+    assert verdict(gelu, share(row_with(5.0))) is not None
+
+
+def test_all_tests_of_a_call_share_two_rounds():
+    def program(x, y):
+        mpc.gelu(x, scope=(LOW, HIGH), tolerance=TOLERANCE)
+        mpc.tanh(y, scope=(-2.0, 2.0), tolerance=TOLERANCE)
+        return mpc.silu(x, scope=(LOW, HIGH), tolerance=TOLERANCE)
+
+    arguments = [share(torch.zeros(3, dtype=torch.float64)) for _ in range(2)]
+    rounds = [len(run_call(p, *arguments).channels[0].sent) for p in (program, checked(program))]
+    assert rounds[1] == rounds[0] + 2
+
+
+# ----------------------------------------------------------------------------------------------------------- inverses
+
+INVERSES = {"reciprocal": lambda x: 1 / x, "rsqrt": lambda x: x**-0.5}
+SWEEP = [
+    *torch.linspace(0.02, 0.5, 20).tolist(),
+    *torch.linspace(4.0, 8.0, 20).tolist(),
+    *torch.logspace(1, 8.6, 20).tolist(),
+    *(-torch.logspace(-4, 8.6, 15)).tolist(),
+    0.0,
+    UNIT,
+]
+
+
+@pytest.mark.parametrize("name", INVERSES)
+@pytest.mark.parametrize("scope", [(0.5, 4.0), (0.5, 40.0)])
+def test_an_inverse_out_of_range_is_reported_or_right(name, scope):
+    outside = [value for value in SWEEP if not scope[0] <= value <= scope[1]]
+    reported = 0
+    for value in outside:
+        x = torch.tensor([1.0, value], dtype=torch.float64)
+        result = verdict(lambda a: getattr(mpc, name)(a, scope=scope), share(x))
+        reported += result is None
+        if result is not None:
+            exact = INVERSES[name]((x / UNIT).round() * UNIT)
+            assert float(((result - exact).abs() - UNIT).max() / exact.max()) <= RESIDUAL_BOUND
+    assert reported >= len(outside) // 2
+
+
+# -------------------------------------------------------------------------------------------------------------- norms
+
+VARIANCE = (0.25, 4.0)
+NORM_BOUND = 1e-3
+"""Values of 16 significant bits, an inverse to 2e-5 and values of up to 30 deviations."""
+
+
+def unit_rows(columns: int, rows: int = 3) -> torch.Tensor:
+    x = torch.randn(rows, columns, dtype=torch.float64, generator=torch.Generator().manual_seed(columns))
+    x = x - x.mean(-1, keepdim=True)
+    return x / x.std(-1, unbiased=False, keepdim=True)
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+@pytest.mark.parametrize("columns", [8, 48, 768, 4096, 8192])
+def test_norms_are_right_all_over_their_range(norm, columns):
+    protocol = getattr(mpc, norm)
+    for variance in (*VARIANCE, 0.3, 1.0, 3.3):
+        x = unit_rows(columns) * variance**0.5
+        result = verdict(lambda a: protocol(a, variance=(VARIANCE[0] * 0.999, VARIANCE[1] * 1.001)), share(x))
+        assert result is not None
+        assert float((result - getattr(ops, norm)(x)).abs().max()) <= NORM_BOUND
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+@pytest.mark.parametrize("columns", [8, 768, 4096])
+def test_norms_out_of_range_are_reported_or_right(norm, columns):
+    protocol = getattr(mpc, norm)
+    # Dense where a sum of squares comes near the size of the ring and wraps around into the range again.
+    factors = [0.0, 1e-4, 0.01, 0.1, 0.3, 0.45, *(1.1 * 1.35**step for step in range(40))]
+    for factor in factors:
+        x = unit_rows(columns) * 2.0
+        x[1] *= factor
+        result = verdict(lambda a: protocol(a, variance=VARIANCE), share(x))
+        if result is not None:
+            exact = getattr(ops, norm)(x)
+            assert float((result - exact).abs().max() / exact.abs().max()) <= NORM_BOUND + RESIDUAL_BOUND
+
+
+def hostile_rows(columns: int) -> dict[str, torch.Tensor]:
+    normal = unit_rows(columns)
+    spike = torch.zeros(3, columns, dtype=torch.float64)
+    spike[:, 5] = columns**0.5
+    offset = normal + 200.0
+    alternating = torch.ones(3, columns, dtype=torch.float64)
+    alternating[:, ::2] = -1.0
+    return {
+        "one entry holds all": spike,
+        "a mean far above the deviation": offset,
+        "two values": alternating,
+        "constant": torch.full((3, columns), 3.0, dtype=torch.float64),
+        "zero": torch.zeros(3, columns, dtype=torch.float64),
+        "one outlier beyond the range": torch.cat([normal[:2], spike[:1] * 40]),
+        "one huge outlier": torch.cat([normal[:2], spike[:1] * 1e6]),
+    }
+
+
+@pytest.mark.parametrize("case", hostile_rows(8))
+@pytest.mark.parametrize("columns", [96, 768])
+def test_layer_norm_of_hostile_rows_is_reported_or_right(case, columns):
+    x = hostile_rows(columns)[case]
+    result = verdict(lambda a: mpc.layer_norm(a, variance=VARIANCE), share(x))
+    within = bool(((x.var(-1, unbiased=False) >= VARIANCE[0]) & (x.var(-1, unbiased=False) <= VARIANCE[1])).all())
+    assert (result is not None) == within
+    if result is not None:
+        assert float((result - ops.layer_norm(x)).abs().max()) <= NORM_BOUND
+
+
+# ------------------------------------------------------------------------------------------------------------ softmax
+
+SOFTMAX_BOUND = 3e-4
+"""Probabilities hold 16 bits; each halving's square doubles what the first one rounds."""
+SCOPES = {
+    "constant shift": mpc.SoftmaxRange(-4.0, 4.0, ((0.3, 4.0),), shift=0.5),
+    "centred": mpc.SoftmaxRange(-4.0, 4.0, ((0.3, 4.0),), centred=True),
+    "halved": mpc.SoftmaxRange(-8.0, 8.0, ((0.3, 4.0), (1 / 40, 0.5)), centred=True, halvings=1),
+}
+
+
+def softmax_verdict(scope: mpc.SoftmaxRange, x: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor | None:
+    arguments = (share(x),) if keep is None else (share(x), keep)
+    return verdict(lambda a, k=None: mpc.softmax(a, k, scope=scope, tolerance=TOLERANCE), *arguments)
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_softmax_out_of_range_is_reported_or_right(name):
+    scope = SCOPES[name]
+    normal = torch.randn(2, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    normal = normal - normal.mean(-1, keepdim=True)
+    assert softmax_verdict(scope, normal) is not None
+    reported = 0
+    attempts = []
+    for value in (3.0, -3.0, 6.0, 9.0, -9.0, 30.0, -30.0, 1e3, -1e3, 2.0**16, 2.0**20, 2.0**22):
+        x = normal.clone()
+        x[1, 7] = value
+        attempts.append(x)
+    attempts += [normal * factor for factor in (0.0, 0.01, 2.0, 4.0, 8.0, 1e3)]
+    attempts += [normal + offset for offset in (-1.0, 5.0, 20.0, -1e4)]
+    for x in attempts:
+        result = softmax_verdict(scope, x)
+        reported += result is None
+        if result is not None:
+            assert float((result - ops.softmax(x)).abs().max()) <= SOFTMAX_BOUND + RESIDUAL_BOUND
+    assert reported >= len(attempts) // 4
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_what_a_softmax_masks_is_neither_tested_nor_used(name):
+    x = torch.randn(3, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    keep = torch.ones(3, 24, dtype=torch.bool)
+    keep[0, 5:] = False
+    keep[1] = False
+    wild = torch.where(keep, x, torch.full_like(x, 1e6))
+    result = softmax_verdict(SCOPES[name], wild, keep)
+    assert result is not None
+    assert float((result - ops.softmax(x, keep)).abs().max()) <= SOFTMAX_BOUND
+    assert not result[~keep].any()
+
+
+def test_the_sweeps_are_in_order():
+    assert all(one < two for one, two in pairwise(far_values()))
+    assert len(far_values()) > 150
