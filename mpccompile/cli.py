@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import traceback
 from enum import Enum
 from pathlib import Path
@@ -172,16 +173,24 @@ def run(
 
 
 def _run_privately(
-    package: Package, private: PrivateModel, inputs: Mapping[str, Tensor], repeat: int, status: Any
+    package: Package,
+    private: PrivateModel,
+    inputs: Mapping[str, Tensor],
+    repeat: int,
+    status: Any,
+    *,
+    warm_up: bool = False,
 ) -> tuple[dict[str, Tensor], list[Profile]]:
     profiles = []
     outputs: dict[str, Tensor] = {}
     with private:
         # Wrong inputs are told before anything is started.
         private.compile_for(inputs)
+        status.update("starting the parties")
+        private.prepare()
+        if warm_up:
+            private(**inputs)
         for count in range(repeat):
-            status.update("preparing randomness" if count else "starting the parties")
-            private.prepare()
             status.update(f"running {package.name} ({count + 1} of {repeat})")
             outputs = private(**inputs)
             profiles.append(private.last_profile())
@@ -198,8 +207,8 @@ def profile(
 ) -> None:
     """Run a package and show where bytes, rounds and seconds go.
 
-    Without --input it runs on made-up inputs of the right shapes: costs do not depend on values. Of several runs, the
-    one in the middle by online time is shown.
+    Without --input it runs on made-up inputs of the right shapes: costs do not depend on values. A first run is not
+    counted; of several others, the one in the middle by online time is shown.
     """
     from mpccompile.commands import show
 
@@ -210,7 +219,7 @@ def profile(
         package, private = files.open_package(folder)
         inputs = files.made_up_inputs(package) if arrays is None else files.read_arrays(arrays)
         try:
-            _outputs, profiles = _run_privately(package, private, inputs, repeat, status)
+            _outputs, profiles = _run_privately(package, private, inputs, repeat, status, warm_up=True)
         except RangeExceeded as error:
             if arrays is not None:
                 raise
@@ -354,13 +363,11 @@ def _apologise(error: Exception) -> None:
 
 def _leave(code: int | str | None) -> None:
     """End the process, even where torch.distributed still waits for a party that is gone."""
-    if "torch.distributed" in sys.modules:
-        from torch import distributed
-
-        if distributed.is_initialized():
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+    hosts = sys.modules.get("mpccompile.runtime.hosts")
+    if hosts is not None and any(thread.name == hosts.THREAD_NAME for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
     sys.exit(code)
 
 

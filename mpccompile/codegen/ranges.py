@@ -50,12 +50,30 @@ def calibrate(program: Program, batches: Iterable[Sequence[Tensor]], options: Op
     for name, bound in bounds(program, _tested(keywords, options.frac_bits)).items():
         if bound < WORTHWHILE_BOUND and _takes_bound(program, name):
             keywords.setdefault(name, {})["bound"] = float(2 ** math.ceil(math.log2(max(bound, 1.0))))
+            if _is_last(program, name):
+                keywords[name]["last"] = True
     return {name: Site(values) for name, values in keywords.items()}
 
 
-BOUNDED = (ops.linear, ops.matmul, ops.mul, ops.layer_norm, ops.rms_norm, ops.attend)
+BOUNDED = (ops.linear, ops.matmul, ops.mul, ops.layer_norm, ops.rms_norm, ops.attend, ops.embedding)
 WORTHWHILE_BOUND = 2.0**13
 """A product of two 16-bit fractions below this fits the 48 bits that a truncation leaves."""
+
+
+VIEWS = (ops.reshape, ops.permute, ops.take, ops.expand)
+LOSES_WIRES = (ops.add, ops.sub, ops.concat, ops.mean, ops.sum)
+
+
+def _is_last(program: Program, name: str) -> bool:
+    """Say whether a linear's result is only added to something, or put out, before the next product."""
+    node = next(node for node in program.graph.nodes if node.name == name)
+    readers, seen = list(node.users), 0
+    while seen < len(readers):
+        if readers[seen].target in VIEWS:
+            readers += list(readers[seen].users)
+        seen += 1
+    ends = [reader for reader in readers if reader.target not in VIEWS]
+    return node.target in (ops.linear, ops.mul) and all(end.op == "output" or end.target in LOSES_WIRES for end in ends)
 
 
 def _takes_bound(program: Program, name: str) -> bool:

@@ -37,7 +37,7 @@ def load_model(name: str) -> tuple[nn.Module, dict[str, Any] | None]:
     model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)  # noqa: PLR2004 - a pair
     if not isinstance(model, nn.Module):
         raise OptionError(
-            f"{name} returns {_kind(made)}",
+            f"what {name} returns is {_kind(made)}",
             hint="It should return a torch.nn.Module, or a pair of one and a dict of example inputs.",
         )
     if inputs is None:
@@ -89,7 +89,7 @@ def _failed(what: str, error: Exception) -> MpcCompileError:
 
 
 def _kind(value: object) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    return "nothing" if value is None else f"of type {type(value).__name__}"
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:
@@ -99,9 +99,8 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
         InputError: If it cannot be read, or holds something else than numbers.
     """
     try:
+        # Of an .npy file it returns the array itself, which is no context manager.
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise InputError("this file holds one array without a name", where=str(path), hint="Use numpy.savez.")
             tensors = {name: torch.from_numpy(np.ascontiguousarray(file[name])) for name in file.files}
     except FileNotFoundError as error:
         raise InputError("there is no such file", where=str(path)) from error

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 # torch writes about every attempt to connect that fails; mpccompile tells of the last.
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 
+import torch
+
 from mpccompile.codegen import package as packages
 from mpccompile.commands import files
 from mpccompile.errors import OptionError
@@ -53,6 +55,9 @@ class Lines:
                 "a run over several machines needs a key file", hint="Make one with: mpccompile key FILE."
             )
         key = b"" if self.key_file is None else sealed.read_key(self.key_file)
+        if dealer.is_loopback():
+            # All three are on this machine, and threads that fight for cores are slower than none.
+            torch.set_num_threads(max(1, torch.get_num_threads() // 3))
         return Meeting(dealer, key, self.wait_seconds, update)
 
 

@@ -165,11 +165,9 @@ def _attend(n: fx.Node, _x: Any, y: Any, *_mask: Any) -> Bound:
     return Bound(_size(y).amax(-2, keepdim=True).expand(shape_of(n)))
 
 
-def _embedding(n: fx.Node, ids: Any, weight: Any) -> Bound:
+def _embedding(n: fx.Node, _ids: Any, weight: Any) -> Bound:
     table = _size(weight)
-    if isinstance(ids, Tensor) and not isinstance(ids, Bound):
-        return Bound(table.max(0).values.expand(shape_of(n)), float(table.square().sum(-1).max().sqrt()))
-    return _unknown(n)
+    return Bound(table.max(0).values.expand(shape_of(n)), float(table.square().sum(-1).max().sqrt()))
 
 
 def _reduction(target: Callable[..., Tensor]) -> Callable[..., Bound]:

@@ -1,7 +1,7 @@
 """What an operation costs online, in closed form: enough to compare two ways of computing the same.
 
-``cost_of`` is for this package's protocols, with a wide guess where a calibrated range decides (softmax, norms); the
-exact figures of a compiled program come from a dry run of its protocols. ``stock_cost_of`` is for CrypTen 0.4.1 as it
+``cost_of`` is for this package's protocols when nothing is known of the data: calibrated ranges and proven bounds make a
+compiled program cheaper, and its exact figures come from a dry run. ``stock_cost_of`` is for CrypTen 0.4.1 as it
 comes, with its default settings.
 """
 
@@ -154,7 +154,7 @@ def _is_whole(factor: object) -> bool:
 
 def _opens(user: fx.Node, call: _Call) -> list[fx.Node]:
     """Return which operands a call opens in full width, as they are."""
-    if is_call(user, ops.linear, ops.square, ops.relu, ops.rms_norm):
+    if is_call(user, ops.linear, ops.square, ops.relu):
         return call.live(user.args[0])
     if is_call(user, ops.matmul) or (is_call(user, ops.mul) and all(call.secret(arg) for arg in user.args)):
         return call.live(*user.args)
@@ -194,34 +194,30 @@ def _embedding(call: _Call) -> Cost:
     return Cost(TABLE_BYTES * (call.size(ids) * shape_of(table)[0] + call.size()), 2)
 
 
-def _newton(rows: int, steps_bytes: int, steps_rounds: int) -> Cost:
-    """Open, truncate the guess, take two steps."""
-    return Cost(rows * (2 * OPENED_BYTES + 2 * steps_bytes), 2 + 2 * steps_rounds)
-
-
-def _inverse_root(rows: int) -> Cost:
-    return _newton(rows, 6 * OPENED_BYTES, 6)
-
-
-def _inverse(rows: int) -> Cost:
-    return _newton(rows, 4 * OPENED_BYTES, 4)
+def _inverse(call: _Call) -> Cost:
+    """Open narrowly, truncate the series, and once more to the usual fractional bits."""
+    x = call.given["x"]
+    return call.settled(x) + call.curve_opened(x) + _truncated(call.size()).times(2)
 
 
 def _norm(call: _Call) -> Cost:
-    x, rows = call.given["x"], call.rows(call.node)
-    # The centred value of a layer norm is a new one: nothing that was opened before helps.
-    centred = is_call(call.node, ops.layer_norm)
-    start = _truncated(rows) + _truncated(call.size()) if centred else call.opened(x)
-    scaling = _truncated(rows) + _inverse_root(rows) + _truncated(rows) + _truncated(call.size())
-    affine = _truncated(call.size()).times(2) if call.given["weight"] is not None else Cost()
-    return call.settled(x) + start + scaling + affine
+    """Scale the input to 16 significant bits, centre it, sum its squares, invert their root, multiply.
+
+    The weight meets the value while the root is taken: more bytes, no more rounds.
+    """
+    size, rows = call.size(), call.rows(call.node)
+    centring = _truncated(rows) if is_call(call.node, ops.layer_norm) else Cost()
+    root = _truncated(rows).times(2)
+    product = _truncated(rows) + _truncated(size)
+    weighted = Cost(2 * OPENED_BYTES * size) if call.given["weight"] is not None else Cost()
+    return _truncated(size) + centring + _truncated(size) + root + product + weighted
 
 
 def _softmax(call: _Call) -> Cost:
+    """One series, then the sum of each row, its inverse, and a product."""
     x, size, rows = call.given["x"], call.size(), call.rows(call.node)
-    exponential = Cost(NARROW_BYTES * size, 1) + _truncated(size)
-    division = _truncated(rows) + _inverse(rows) + _truncated(size + rows) + _truncated(size).times(2)
-    return call.settled(x) + exponential + division
+    exponential = call.curve_opened(x) + _truncated(size)
+    return call.settled(x) + exponential + _truncated(rows).times(2) + _truncated(size + rows) + _truncated(size)
 
 
 def _curve(call: _Call) -> Cost:
@@ -246,10 +242,6 @@ def _max_pool2d(call: _Call) -> Cost:
     return Cost(one.bytes_sent * (window - 1), one.rounds * levels)
 
 
-def _settle_only(call: _Call) -> Cost:
-    return call.settled(call.given["x"])
-
-
 _RULES: dict[Callable[..., Any], Callable[[_Call], Cost]] = {
     **dict.fromkeys((ops.linear, ops.matmul, ops.mul), _product),
     ops.square: _square,
@@ -260,8 +252,7 @@ _RULES: dict[Callable[..., Any], Callable[[_Call], Cost]] = {
     ops.relu: _relu,
     ops.max_pool2d: _max_pool2d,
     **dict.fromkeys((ops.mean, ops.avg_pool2d), lambda call: _truncated(call.size())),
-    ops.reciprocal: lambda call: _settle_only(call) + _inverse(call.size()),
-    ops.rsqrt: lambda call: _settle_only(call) + _inverse_root(call.size()),
+    **dict.fromkeys((ops.reciprocal, ops.rsqrt), _inverse),
     **dict.fromkeys(_CURVES, _curve),
 }
 

@@ -21,7 +21,7 @@ from mpccompile.runtime.inverse import reciprocal as invert
 from mpccompile.runtime.inverse import rsqrt as inverse_root
 from mpccompile.runtime.openings import masked, shared_view, truncate
 from mpccompile.runtime.party import Protocol, current, private_function, together
-from mpccompile.runtime.products import apply_static, open_one_hot, product, static_product, sum_of_squares
+from mpccompile.runtime.products import needed_bits, apply_static, open_one_hot, product, static_product, sum_of_squares
 from mpccompile.runtime.products import square as squared
 from mpccompile.runtime.series import evaluate, fit, precision_for
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight, Wire
@@ -114,16 +114,17 @@ def neg(x: Secret) -> Protocol[Shared]:
 
 
 @private_function
-def mul(x: Value, y: Value, *, bound: float | None = None) -> Protocol[Shared]:
+def mul(x: Value, y: Value, *, bound: float | None = None, last: bool = False) -> Protocol[Shared]:
     """Multiply element by element; a public factor costs no opening until the result is truncated.
 
     ``bound``, here and below, is what the result's absolute value is proven to stay below: it lets a product use the
-    masked openings that truncations leave, in a narrower ring.
+    masked openings that truncations leave, in a narrower ring. ``last`` says that no product reads the result, so that
+    no wide opening of it need be left in turn.
     """
-    return (yield from _times(x, y, bound))
+    return (yield from _times(x, y, bound, last=last))
 
 
-def _times(x: Value, y: Value, bound: float | None) -> Protocol[Shared]:
+def _times(x: Value, y: Value, bound: float | None, *, last: bool) -> Protocol[Shared]:
     if not isinstance(y, Secret):
         return (yield from _scale(x, y))
     if not isinstance(x, Secret):
@@ -132,7 +133,7 @@ def _times(x: Value, y: Value, bound: float | None) -> Protocol[Shared]:
         x, y = y, x
     left = yield from usual(x)
     if isinstance(y, StaticWeight):
-        raw = yield from static_product(left, y, "mul", bound)
+        raw = yield from static_product(left, y, "mul", bound, last=last)
     else:
         right = yield from usual(y)
         raw = yield from product(left, right, "mul", bound)
@@ -158,12 +159,15 @@ def square(x: Secret) -> Protocol[Shared]:
 
 @private_function
 def linear(
-    x: Secret, weight: Secret, bias: Secret | None = None, *, bound: float | None = None
+    x: Secret, weight: Secret, bias: Secret | None = None, *, bound: float | None = None, last: bool = False
 ) -> Protocol[Shared]:
-    """Return ``x @ weight.T + bias``; with a static weight only x is opened."""
+    """Return ``x @ weight.T + bias``; with a static weight only x is opened.
+
+    ``last`` says that no product reads the result, so that nothing need be kept for one.
+    """
     value = yield from usual(x)
     if isinstance(weight, StaticWeight):
-        raw = yield from static_product(value, weight, "linear", bound)
+        raw = yield from static_product(value, weight, "linear", bound, last=last)
     else:
         raw = yield from product(value, shared_view(secret(weight), "permute", (1, 0)), "matmul", bound)
     if bias is not None:
@@ -225,7 +229,9 @@ def _size(shape: Sequence[int]) -> int:
 
 
 @private_function
-def embedding(ids: ClientValue | Tensor, weight: StaticWeight | Tensor) -> Protocol[Shared]:
+def embedding(
+    ids: ClientValue | Tensor, weight: StaticWeight | Tensor, *, bound: float | None = None
+) -> Protocol[Shared]:
     """Rows of a table: at public ids a local lookup, at the client's ids a masked one-hot product.
 
     In a public table the client looks its ids up itself, and the rows are its share.
@@ -237,7 +243,7 @@ def embedding(ids: ClientValue | Tensor, weight: StaticWeight | Tensor) -> Proto
             shape = (*ids.shape, weight.shape[1])
             return Shared(torch.empty(shape, dtype=torch.int64, device="meta"), weight.frac_bits)
         return Shared(weight.plain[ids.to(weight.plain.device)], weight.frac_bits)
-    bits = TABLE_RING_BITS + weight.frac_bits
+    bits = needed_bits(weight.frac_bits, TABLE_BOUND if bound is None else bound)
     wire = yield from open_one_hot(ids, weight.shape[0], bits)
     raw = apply_static(wire, weight, "rows")
     return (yield from truncate(raw, weight.frac_bits))
@@ -252,9 +258,8 @@ def _client_rows(ids: ClientValue | Tensor, table: Tensor) -> Shared:
     return Shared(torch.zeros(shape, dtype=torch.int64, device=party.device), party.frac_bits)
 
 
-TABLE_RING_BITS = 16
-"""Integer bits of the ring an embedding is looked up in: entries below 2^13, and 32 bits instead of 64 for each entry
-of a one-hot row."""
+TABLE_BOUND = 2.0**13
+"""Size of a table's entries when nothing is proven: a one-hot row then travels in 36 bits an entry."""
 
 
 @private_function

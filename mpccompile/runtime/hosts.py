@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import select
@@ -36,10 +37,14 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Stage = Callable[[str], None]
 
 PARTIES = 2
+THREAD_NAME = "mpccompile-host"
+"""A thread of this name may never end, so a process that has one has to be left by os._exit."""
 CALL = 1
 """Number of the only call."""
 WAIT_SECONDS = 60.0
@@ -94,6 +99,11 @@ class Meeting:
     wait_seconds: float = WAIT_SECONDS
     stage: Stage = field(default=lambda _text: None)
 
+    def tell(self, text: str) -> None:
+        """Say what is being done."""
+        logger.info(text)
+        self.stage(text)
+
 
 def deal(folder: Path, meeting: Meeting, device: str = "cpu") -> None:
     """Deal the randomness of one run, and stay until both parties are done.
@@ -104,12 +114,12 @@ def deal(folder: Path, meeting: Meeting, device: str = "cpu") -> None:
     package = _digest(folder)
     deadline = time.monotonic() + meeting.wait_seconds
     with _listen(meeting.dealer) as listener:
-        meeting.stage("waiting for the parties")
+        meeting.tell("waiting for the parties")
         links = _gather(listener, package, meeting.key, deadline)
     worker = DealerWorker(iter(links.values()).__next__)
     with _as_lost("a party ended before it started"):
         worker.start(device)
-    meeting.stage("dealing")
+    meeting.tell("dealing")
 
     def work() -> None:
         worker.load(package, str(folder))
@@ -235,7 +245,7 @@ def take_part(
     """
     if rank == 0:
         with _listen(peer):
-            meeting.stage("checking the address")
+            meeting.tell("checking the address")
     _route_towards(peer)
     link = _meet_dealer(rank, _digest(folder), meeting)
     party = _HostParty(rank, link)
@@ -246,9 +256,9 @@ def take_part(
         with _as_lost("the dealer ended before the run began"):
             party.start(device, f"tcp://{peer}")
         met.set()
-        return party.run_once(_digest(folder), folder, dict(inputs), meeting.stage)
+        return party.run_once(_digest(folder), folder, dict(inputs), meeting.tell)
 
-    meeting.stage("meeting the other party")
+    meeting.tell("meeting the other party")
     try:
         result = _while_linked(_start(work), link, met, meeting, f"party {1 - rank}")
     except BaseException as error:
@@ -261,11 +271,11 @@ def take_part(
 
 def _meet_dealer(rank: int, package: str, meeting: Meeting) -> Connection:
     """Connect to the dealer and wait until both parties are there."""
-    meeting.stage(f"waiting for the dealer at {meeting.dealer}")
+    meeting.tell(f"waiting for the dealer at {meeting.dealer}")
     deadline = time.monotonic() + meeting.wait_seconds
-    with _as_lost(f"what listens at {meeting.dealer} is no dealer of this version"):
+    with _as_lost(f"the dealer at {meeting.dealer} ended, or is no dealer of this version"):
         link = sealed.secure(_dial(meeting.dealer, deadline), meeting.key, client=True)
-    meeting.stage("waiting for the other party")
+    meeting.tell("waiting for the other party")
     with _as_lost("the dealer ended before the run began"):
         messages.send(link, {"rank": rank, "package": package})
         # The dealer may have started later, and waits as long as this party does.
@@ -341,7 +351,7 @@ def _start(work: Callable[[], T]) -> Future[T]:
         except BaseException as error:  # noqa: BLE001 - it is raised again by whoever asks for the result
             future.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run, name=THREAD_NAME, daemon=True).start()
     return future
 
 

@@ -7,6 +7,7 @@ off its critical path: it bounds the relative error whatever x was, so the fit n
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -71,6 +72,7 @@ def _times(series: Series, factor: float) -> Series:
     return replace(series, constant=factor * series.constant, cosine=cosine, sine=sine)
 
 
+@functools.lru_cache(maxsize=512)
 def first_guess(name: str, low: float, high: float, frac_bits: int) -> tuple[Series, int]:
     """Return the series, and how many Newton steps it needs: none, unless the range is too wide for the series alone.
 

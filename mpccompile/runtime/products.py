@@ -36,7 +36,12 @@ def needed_bits(frac_bits: int, bound: float | None) -> int:
     """
     if bound is None:
         return RING_BITS
-    return min(RING_BITS, frac_bits + HEADROOM_BITS + math.ceil(math.log2(bound)))
+    bits = frac_bits + HEADROOM_BITS + math.ceil(math.log2(bound))
+    return min(RING_BITS, -(-bits // PACKED_BITS) * PACKED_BITS)
+
+
+PACKED_BITS = 8
+"""Ring widths are whole bytes: a 43-bit value would save a byte in nine, and takes four times as long to pack."""
 
 
 REUSE_FACTOR = 2
@@ -115,7 +120,7 @@ def sum_of_squares(x: Shared) -> Protocol[Shared]:
 
 
 def static_product(
-    x: Shared | ClientValue, weight: StaticWeight, kind: str, bound: float | None = None
+    x: Shared | ClientValue, weight: StaticWeight, kind: str, bound: float | None = None, *, last: bool = False
 ) -> Protocol[Shared]:
     """Multiply a secret by a weight that rank 0 owns: only the secret is opened.
 
@@ -127,15 +132,20 @@ def static_product(
         weight: The static weight; ``"linear"`` takes it as [N, K].
         kind: ``"linear"`` for ``x @ weight.T``, ``"mul"`` element by element with broadcasting.
         bound: What the result's absolute value is proven to stay below.
+        last: Whether no product reads the result, so that a wide wire of it would serve nobody.
     """
     if isinstance(x, ClientValue):
         wire = yield from _open_to_owner(x, RING_BITS)
     else:
         need = needed_bits(x.frac_bits + weight.frac_bits, bound)
-        if math.prod(_static_shape(x.shape, weight.shape, kind)) > math.prod(x.shape):
+        grows = math.prod(_static_shape(x.shape, weight.shape, kind)) > math.prod(x.shape)
+        if grows and not last:
             need = RING_BITS
-        (wire,) = yield from open_masks((x, need if x.wire(need) else RING_BITS))
-    return apply_static(wire, weight, kind)
+        (wire,) = yield from open_masks((x, need if last or x.wire(need) else RING_BITS))
+    result = apply_static(wire, weight, kind)
+    if last and isinstance(x, Shared):
+        result.bits = min(result.bits, needed_bits(result.frac_bits, bound))
+    return result
 
 
 def _open_to_owner(x: ClientValue, bits: int) -> Protocol[Wire]:

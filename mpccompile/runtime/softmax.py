@@ -12,8 +12,8 @@ from mpccompile.runtime import checks
 from mpccompile.runtime.inverse import reciprocal, result_bits
 from mpccompile.runtime.openings import HEADROOM_BITS, masked, truncate
 from mpccompile.runtime.party import Protocol, current, together
-from mpccompile.runtime.products import product, square
-from mpccompile.runtime.series import TESTED_BITS, Series, evaluate, fit, passing_range
+from mpccompile.runtime.products import needed_bits, product, square
+from mpccompile.runtime.series import COARSE, FINE, TESTED_BITS, Series, evaluate, fit, passing_range
 from mpccompile.runtime.shared import Shared
 
 CENTRE_BITS = 8
@@ -24,7 +24,11 @@ EXPONENT_SPAN = 8.0
 the normalised result squared, which is the same softmax."""
 PROBABILITY_BITS = 26
 WEIGHT_BITS = 20
-FEWEST_WEIGHT_BITS = 13
+COARSE_WEIGHT_BITS = 14
+"""Exponentials kept to this many bits are evaluated in coarse fixed point, whose rounding is a tenth of theirs."""
+MIX_ERROR = 1e-4
+"""Largest deviation that rounding the exponentials may bring into a mix of values of size one: each of n weights is off
+by 2^-bits / sqrt(12), and their sum is at least n times the smallest mean."""
 """Fractional bits of an exponential: 20 + 24 of the inverse + 14 of the count stay below the 61 that truncation takes."""
 
 
@@ -137,7 +141,8 @@ def _weight_bits(columns: int, scope: SoftmaxRange, value_bits: int, bound: floa
     if bound is None:
         return WEIGHT_BITS
     room = TESTED_BITS - HEADROOM_BITS - value_bits - math.ceil(math.log2(columns * _largest(scope) * bound))
-    return min(WEIGHT_BITS, room) if room >= FEWEST_WEIGHT_BITS else WEIGHT_BITS
+    fewest = math.log2(1 / (MIX_ERROR * math.sqrt(12 * columns) * scope.totals[0][0]))
+    return min(WEIGHT_BITS, room) if room >= fewest else WEIGHT_BITS
 
 
 def _largest(scope: SoftmaxRange) -> float:
@@ -162,10 +167,13 @@ def _exponentials(
     public = keep if isinstance(keep, Tensor) else None
     shifted = _shift(x, public, scope)
     series = _exponential(scope, tolerance, shifted.frac_bits)
-    raw, wire = yield from evaluate(shifted, series)
+    coarse = frac_bits <= COARSE_WEIGHT_BITS
+    raw, wire = yield from evaluate(shifted, series, COARSE if coarse else FINE)
+    if coarse:
+        raw.bits = needed_bits(raw.frac_bits, _largest(scope))
     allowed = None if public is None else public.expand(x.shape).to(x.share.device)
     if allowed is not None:
-        raw = Shared(raw.share * allowed, raw.frac_bits)
+        raw = Shared(raw.share * allowed, raw.frac_bits, bits=raw.bits)
     checks.expect_window(wire, series.origin, series.windows, series.window_bits, only=allowed)
     weights = yield from truncate(raw, min(frac_bits, result_bits(math.exp(scope.high * 2.0**-scope.halvings))))
     if isinstance(keep, Shared):

@@ -13,7 +13,6 @@ from mpccompile.options import Options
 from mpccompile.passes.driver import run_passes
 from tests import models
 
-
 STOCK = Options(target="crypten")
 
 

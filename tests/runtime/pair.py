@@ -219,6 +219,17 @@ def run_call(
     return Call(results, plan, channels, parties, corrections)
 
 
+class Prepared:
+    """A protocol planned once and run many times on arguments of the same shapes."""
+
+    def __init__(self, protocol: Protocol, *args: Any, frac_bits: int = 16) -> None:
+        self.protocol, self.frac_bits = protocol, frac_bits
+        self.plan = plan_of(protocol, *args, frac_bits=frac_bits)
+
+    def run(self, *args: Any, seeds: tuple[bytes, bytes] | None = None, call: int = 0) -> Call:
+        return run_call(self.protocol, *args, frac_bits=self.frac_bits, seeds=seeds, call=call, plan=self.plan)
+
+
 def run_pair(protocol: Protocol, *args: Any, frac_bits: int = 16) -> tuple[Any, Plan, list[QueueChannel]]:
     """Plan, deal and run ``protocol(*args)``; return both results, the plan and the channels."""
     call = run_call(protocol, *args, frac_bits=frac_bits)

@@ -16,13 +16,13 @@ from mpccompile.runtime import functions as mpc
 from mpccompile.runtime.inverse import RESIDUAL_LIMIT
 from mpccompile.runtime.openings import masked
 from mpccompile.runtime.series import TESTED_BITS, fit, passing_range
-from tests.runtime.pair import run_call, share, values
+from tests.runtime.pair import Prepared, run_call, share, values
 
 FRAC_BITS = 16
 UNIT = 2.0**-FRAC_BITS
 TOLERANCE = 1e-4
 SERIES_BOUND = 3 * TOLERANCE + 2 * UNIT
-"""The fit keeps the tolerance, the rounding of its evaluation takes at most twice as much again, truncation one unit."""
+"""The fit keeps the tolerance, the rounding of its evaluation takes at most twice as much, truncation one unit."""
 LOW, HIGH = -8.0, 8.0
 LARGEST = 2.0 ** (TESTED_BITS - 1 - FRAC_BITS) * 0.99
 """Just below what a tested opening can tell from a value in range."""
@@ -40,9 +40,10 @@ def checked(program: Any) -> Any:
 
 
 def verdict(program: Any, *args: Any) -> torch.Tensor | None:
-    """Return what a checked program computes, or None when it reports a range."""
+    """Return what a program, checked and perhaps prepared, computes, or None when it reports a range."""
+    prepared = program if isinstance(program, Prepared) else Prepared(checked(program), *args)
     try:
-        return values(run_call(checked(program), *args).results)
+        return values(prepared.run(*args).results)
     except RangeExceeded:
         return None
 
@@ -101,27 +102,32 @@ def far_values() -> list[float]:
     return sorted({value for value in found if not low <= value < high and abs(value) <= LARGEST})
 
 
+@pytest.fixture(scope="module")
+def prepared_gelu():
+    return Prepared(checked(gelu), share(row_with(0.0)))
+
+
 @pytest.mark.parametrize("value", far_values())
-def test_one_value_beyond_the_margin_is_always_reported(value):
-    assert verdict(gelu, share(row_with(value))) is None
+def test_one_value_beyond_the_margin_is_always_reported(prepared_gelu, value):
+    assert verdict(prepared_gelu, share(row_with(value))) is None
 
 
 @pytest.mark.parametrize("gap", [2.0**power for power in range(4, 30, 2)])
-def test_equal_violations_do_not_cancel(gap):
+def test_equal_violations_do_not_cancel(prepared_gelu, gap):
     # The coefficients are odd, so that the sum of an even number of them is even.
     for count in (2, 4):
         x = row_with(0.0)
         x[:count] = gap
-        assert verdict(gelu, share(x)) is None
+        assert verdict(prepared_gelu, share(x)) is None
 
 
-def test_near_misses_are_reported_or_right():
+def test_near_misses_are_reported_or_right(prepared_gelu):
     low, high = passing_range(LOW, HIGH, FRAC_BITS)
     passed = []
     for edge, beyond in ((LOW, low), (HIGH, high)):
         for fraction in torch.linspace(0, 1, 30).tolist():
             x = row_with(edge + (beyond - edge) * fraction)
-            result = verdict(gelu, share(x))
+            result = verdict(prepared_gelu, share(x))
             passed.append(result is not None)
             if result is not None:
                 assert float((result - exact_gelu(x)).abs().max()) <= SERIES_BOUND
@@ -137,8 +143,9 @@ def test_a_large_tensor_of_near_misses_is_reported():
 @pytest.mark.parametrize("windows", range(1, 12))
 def test_no_polynomial_vanishes_where_the_wide_window_lets_values_pass(windows):
     # The wide window lets through what is less than 1.5 of it from the middle.
-    reach = math.ceil(1.5 * (1 << checks.COARSE_BITS) + windows / 2) + 1
-    places = [u for u in range(-reach, reach + windows) if not 0 <= u <= windows]
+    reach = 1.5 * (1 << checks.COARSE_BITS)
+    nearby = range(math.floor(windows / 2 - reach) - 1, math.ceil(windows / 2 + reach) + 2)
+    places = [u for u in nearby if not 0 <= u <= windows]
     products = [math.prod(u - root for root in range(windows + 1)) for u in places]
     assert max((value & -value).bit_length() - 1 for value in products) <= 12
 
@@ -176,7 +183,8 @@ def line_of(statement: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "wrong"), [(0.0, 1.0, []), (20.0, 1.0, [0]), (0.0, 3.7, [1, 2]), (20.0, 0.1, [0, 2]), (-30.0, -7.0, [0, 1, 2])]
+    ("x", "y", "wrong"),
+    [(0.0, 1.0, []), (20.0, 1.0, [0]), (0.0, 3.7, [1, 2]), (20.0, 0.1, [0, 2]), (-30.0, -7.0, [0, 1, 2])],
 )
 def test_the_error_names_the_statements_at_fault(x, y, wrong):
     arguments = [share(torch.full((3,), value, dtype=torch.float64)) for value in (x, y)]
@@ -227,10 +235,11 @@ SWEEP = [
 @pytest.mark.parametrize("scope", [(0.5, 4.0), (0.5, 40.0)])
 def test_an_inverse_out_of_range_is_reported_or_right(name, scope):
     outside = [value for value in SWEEP if not scope[0] <= value <= scope[1]]
+    prepared = Prepared(checked(lambda a: getattr(mpc, name)(a, scope=scope)), share(torch.ones(2)))
     reported = 0
     for value in outside:
         x = torch.tensor([1.0, value], dtype=torch.float64)
-        result = verdict(lambda a: getattr(mpc, name)(a, scope=scope), share(x))
+        result = verdict(prepared, share(x))
         reported += result is None
         if result is not None:
             exact = INVERSES[name]((x / UNIT).round() * UNIT)
@@ -254,10 +263,12 @@ def unit_rows(columns: int, rows: int = 3) -> torch.Tensor:
 @pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
 @pytest.mark.parametrize("columns", [8, 48, 768, 4096, 8192])
 def test_norms_are_right_all_over_their_range(norm, columns):
-    protocol = getattr(mpc, norm)
+    normal = unit_rows(columns)
+    widened = (VARIANCE[0] * 0.999, VARIANCE[1] * 1.001)
+    prepared = Prepared(checked(lambda a: getattr(mpc, norm)(a, variance=widened)), share(normal))
     for variance in (*VARIANCE, 0.3, 1.0, 3.3):
-        x = unit_rows(columns) * variance**0.5
-        result = verdict(lambda a: protocol(a, variance=(VARIANCE[0] * 0.999, VARIANCE[1] * 1.001)), share(x))
+        x = normal * variance**0.5
+        result = verdict(prepared, share(x))
         assert result is not None
         assert float((result - getattr(ops, norm)(x)).abs().max()) <= NORM_BOUND
 
@@ -265,13 +276,14 @@ def test_norms_are_right_all_over_their_range(norm, columns):
 @pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
 @pytest.mark.parametrize("columns", [8, 768, 4096])
 def test_norms_out_of_range_are_reported_or_right(norm, columns):
-    protocol = getattr(mpc, norm)
+    normal = unit_rows(columns)
+    prepared = Prepared(checked(lambda a: getattr(mpc, norm)(a, variance=VARIANCE)), share(normal))
     # Dense where a sum of squares comes near the size of the ring and wraps around into the range again.
     factors = [0.0, 1e-4, 0.01, 0.1, 0.3, 0.45, *(1.1 * 1.35**step for step in range(40))]
     for factor in factors:
-        x = unit_rows(columns) * 2.0
+        x = normal * 2.0
         x[1] *= factor
-        result = verdict(lambda a: protocol(a, variance=VARIANCE), share(x))
+        result = verdict(prepared, share(x))
         if result is not None:
             exact = getattr(ops, norm)(x)
             assert float((result - exact).abs().max() / exact.abs().max()) <= NORM_BOUND + RESIDUAL_BOUND
@@ -317,17 +329,13 @@ SCOPES = {
 }
 
 
-def softmax_verdict(scope: mpc.SoftmaxRange, x: torch.Tensor, keep: torch.Tensor | None = None) -> torch.Tensor | None:
-    arguments = (share(x),) if keep is None else (share(x), keep)
-    return verdict(lambda a, k=None: mpc.softmax(a, k, scope=scope, tolerance=TOLERANCE), *arguments)
-
-
 @pytest.mark.parametrize("name", SCOPES)
 def test_softmax_out_of_range_is_reported_or_right(name):
     scope = SCOPES[name]
     normal = torch.randn(2, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     normal = normal - normal.mean(-1, keepdim=True)
-    assert softmax_verdict(scope, normal) is not None
+    prepared = Prepared(checked(lambda a: mpc.softmax(a, scope=scope, tolerance=TOLERANCE)), share(normal))
+    assert verdict(prepared, share(normal)) is not None
     reported = 0
     attempts = []
     for value in (3.0, -3.0, 6.0, 9.0, -9.0, 30.0, -30.0, 1e3, -1e3, 2.0**16, 2.0**20, 2.0**22):
@@ -337,7 +345,7 @@ def test_softmax_out_of_range_is_reported_or_right(name):
     attempts += [normal * factor for factor in (0.0, 0.01, 2.0, 4.0, 8.0, 1e3)]
     attempts += [normal + offset for offset in (-1.0, 5.0, 20.0, -1e4)]
     for x in attempts:
-        result = softmax_verdict(scope, x)
+        result = verdict(prepared, share(x))
         reported += result is None
         if result is not None:
             assert float((result - ops.softmax(x)).abs().max()) <= SOFTMAX_BOUND + RESIDUAL_BOUND
@@ -351,7 +359,8 @@ def test_what_a_softmax_masks_is_neither_tested_nor_used(name):
     keep[0, 5:] = False
     keep[1] = False
     wild = torch.where(keep, x, torch.full_like(x, 1e6))
-    result = softmax_verdict(SCOPES[name], wild, keep)
+    program = Prepared(checked(lambda a, k: mpc.softmax(a, k, scope=SCOPES[name], tolerance=TOLERANCE)), share(x), keep)
+    result = verdict(program, share(wild), keep)
     assert result is not None
     assert float((result - ops.softmax(x, keep)).abs().max()) <= SOFTMAX_BOUND
     assert not result[~keep].any()

@@ -25,7 +25,14 @@ WORD_BYTES = 8
 EXTREMES = torch.tensor([0, 1, -1, 2, -2, 2**31, -(2**31), 2**32 + 1, 2**62, -(2**62), 2**63 - 1, -(2**63)])
 """Ring elements; products of int64 tensors wrap around as the ring's do, so torch itself is the reference."""
 
-ELEMENTWISE_SHAPES = [((4, 3), (4, 3)), ((4, 3), (3,)), ((4, 1), (1, 3)), ((2, 1, 3), (4, 1)), ((), (5,)), ((0, 3), (3,))]
+ELEMENTWISE_SHAPES = [
+    ((4, 3), (4, 3)),
+    ((4, 3), (3,)),
+    ((4, 1), (1, 3)),
+    ((2, 1, 3), (4, 1)),
+    ((), (5,)),
+    ((0, 3), (3,)),
+]
 MATRIX_SHAPES = [
     ((4, 6), (6, 3)),
     ((1, 6), (6, 1)),
@@ -82,7 +89,8 @@ def test_squares_and_their_sums_are_exact(shape):
 
 
 @pytest.mark.parametrize(
-    ("left", "shape"), [((4, 6), (3, 6)), ((2, 5, 6), (3, 6)), ((6,), (3, 6)), ((2, 12), (5, 3, 2, 2)), ((1, 1), (1, 1))]
+    ("left", "shape"),
+    [((4, 6), (3, 6)), ((2, 5, 6), (3, 6)), ((6,), (3, 6)), ((2, 12), (5, 3, 2, 2)), ((1, 1), (1, 1))],
 )
 def test_a_linear_static_product_is_exact(left, shape):
     x, w = random_words(left), random_words(shape)

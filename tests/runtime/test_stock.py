@@ -111,7 +111,7 @@ def test_mpcformer_computes_its_quadratics(run):
     outputs, _, _ = run(Attention(), {"x": x}, stock_forms="mpcformer")
     weights = (x @ x.transpose(-1, -2) + 5).square()
     mixed = weights / weights.sum(-1, keepdim=True) @ x
-    assert_close(outputs, [0.125 * mixed.square() + 0.25 * mixed + 0.5], 1e-3)
+    assert_close(outputs, [0.125 * mixed.square() + 0.25 * mixed + 0.5], 5e-3)
 
 
 def test_report_keeps_triples_apart_and_adds_up(run):
@@ -142,7 +142,7 @@ def test_third_party_makes_the_triples(run):
 
 def test_rank_zero_makes_triples_only_with_a_warning(monkeypatch):
     started = []
-    monkeypatch.setattr(private, "Session", lambda device, stock="": started.append(stock))
+    monkeypatch.setattr(private, "Session", lambda *_, stock="": started.append(stock))
     private._session(Options(target="crypten"))
     with pytest.warns(UserWarning, match="could see every value"):
         private._session(Options(target="crypten", dealer="insecure-local"))
@@ -167,7 +167,7 @@ def test_meter_charges_lines_and_provider(monkeypatch):
             return "pair"
 
     for name in set(stock.PROVIDED) - {"square"}:
-        setattr(Provider, name, lambda self: None)
+        setattr(Provider, name, staticmethod(lambda: None))
     with counting(monkeypatch) as spend:
         meter, provider = stock.Meter(), Provider()
         meter.watch(provider)
@@ -184,11 +184,20 @@ def test_meter_charges_lines_and_provider(monkeypatch):
     assert meter.offline_lines == {7: 5}
 
 
+SPREAD_OUT = """\
+class Model:
+    def forward(self, x):
+        y = x + 1
+
+        return (
+            y * 2
+        )
+"""
+
+
 def test_marks_tell_the_line_of_each_statement(tmp_path):
     source = tmp_path / "model.py"
-    source.write_text(
-        "class Model:\n    def forward(self, x):\n        y = x + 1\n\n        return (\n            y * 2\n        )\n"
-    )
+    source.write_text(SPREAD_OUT)
     marks = []
     assert stock.load_marked(source, "Model", marks.append)().forward(3) == 8
     assert marks == [3, 5]
