@@ -14,7 +14,7 @@ from mpccompile.demo.snippets import build_snippets
 BATCH_SIZE = 8
 
 
-def main(training_steps: int = 240, batches: int = 2) -> float:
+def main(training_steps: int = 200, batches: int = 2) -> float:
     """Return the share of held-out snippets whose package is recognised privately."""
     # An ordinary Hugging Face model and tokenizer: BertForSequenceClassification and PreTrainedTokenizerFast.
     snippets = build_snippets()

@@ -191,6 +191,7 @@ def class_head(program: Program, class_name: str, attributes: Sequence[str] = ()
         "",
         "",
         f"class {class_name}(crypten.nn.Module):",
+        "    SUPPORTS_PLAINTEXT_INPUTS = True  # masks and the like are public",
         *attributes,
         "    def __init__(self, weights):",
         "        super().__init__()",

@@ -19,7 +19,8 @@ from mpccompile.errors import OptionError
 from mpccompile.private import PrivateModel
 from mpccompile.report.profile import Profile
 from mpccompile.runtime import hosts, sealed
-from mpccompile.runtime.hosts import Address, Meeting
+from mpccompile.runtime.addresses import Address
+from mpccompile.runtime.hosts import Meeting
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 
-TRAINING_STEPS = 240
+TRAINING_STEPS = 200
 BATCH_SIZE = 64
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 2e-3
 WARMUP_SHARE = 0.1
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.1

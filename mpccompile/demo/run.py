@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mpccompile.private import PrivateModel
 
-TEST_SNIPPETS = 64
+TEST_SNIPPETS = 128
 BATCH_SIZE = 8
 # Held-out files hold words that training files do not: more batches show more of the range of every private value.
 CALIBRATION_BATCHES = 16

@@ -1,7 +1,7 @@
 """What an operation costs online, in closed form: enough to compare two ways of computing the same.
 
-``cost_of`` is for this package's protocols when nothing is known of the data: calibrated ranges and proven bounds make a
-compiled program cheaper, and its exact figures come from a dry run. ``stock_cost_of`` is for CrypTen 0.4.1 as it
+``cost_of`` is for this package's protocols when nothing is known of the data: calibrated ranges and proven bounds make
+a compiled program cheaper, and its exact figures come from a dry run. ``stock_cost_of`` is for CrypTen 0.4.1 as it
 comes, with its default settings.
 """
 

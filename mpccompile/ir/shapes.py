@@ -11,7 +11,7 @@ _MATRIX = 2
 def broadcast(left: Shape, right: Shape) -> Shape:
     """Return the shape two operands broadcast to; empty where they do not fit."""
     try:
-        return tuple(torch.broadcast_shapes(left, right))  # type: ignore[no-untyped-call] # torch has no types for it
+        return tuple(torch.broadcast_shapes(left, right))
     except RuntimeError:
         return ()
 

@@ -6,16 +6,11 @@ there, and each process ends with an error when a line to or from the dealer clo
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
 import logging
-import os
-import re
 import select
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,8 +22,9 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
-from mpccompile.errors import InputError, PartyLost
-from mpccompile.runtime import messages, sealed
+from mpccompile.errors import PartyLost
+from mpccompile.runtime import addresses, messages, sealed
+from mpccompile.runtime.addresses import Address
 from mpccompile.runtime.program import InputDescription, ProgramDescription, dtype_of
 from mpccompile.runtime.session import CallReport
 from mpccompile.runtime.worker import DealerWorker, PartyWorker
@@ -49,38 +45,8 @@ CALL = 1
 """Number of the only call."""
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.2
-RETRY_SECONDS = 0.5
 LAST_WORD_SECONDS = 2.0
 """How long a process that lost the dealer may take to find out why on its own."""
-_GET_ADDRESS = 0x8915
-"""SIOCGIFADDR of Linux; elsewhere it fails, and gloo chooses."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """A TCP address."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read ``HOST:PORT``, with or without ``tcp://`` in front.
-
-        Raises:
-            InputError: If it is something else.
-        """
-        host, _, port = text.removeprefix("tcp://").rpartition(":")
-        if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
-            raise InputError(f"{text!r} is not an address", hint="Write it as HOST:PORT, such as 10.0.0.2:29500.")
-        return cls(host, int(port))
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-    def is_loopback(self) -> bool:
-        """Say whether only processes of this machine can reach it."""
-        return self.host == "localhost" or self.host.startswith("127.")
 
 
 @dataclass(frozen=True)
@@ -113,7 +79,7 @@ def deal(folder: Path, meeting: Meeting, device: str = "cpu") -> None:
     """
     package = _digest(folder)
     deadline = time.monotonic() + meeting.wait_seconds
-    with _listen(meeting.dealer) as listener:
+    with addresses.listen(meeting.dealer) as listener:
         meeting.tell("waiting for the parties")
         links = _gather(listener, package, meeting.key, deadline)
     worker = DealerWorker(iter(links.values()).__next__)
@@ -134,21 +100,6 @@ def deal(folder: Path, meeting: Meeting, device: str = "cpu") -> None:
         if task.done():
             task.result()
     task.result()
-
-
-def _listen(address: Address) -> socket.socket:
-    try:
-        return socket.create_server((address.host, address.port), backlog=PARTIES)
-    except OSError as error:
-        raise _unusable(address, error) from error
-
-
-def _unusable(address: Address, error: OSError) -> PartyLost:
-    if error.errno == errno.EADDRINUSE:
-        return PartyLost(f"{address} is in use by another process", hint="Choose another port.")
-    if error.errno == errno.EADDRNOTAVAIL:
-        return PartyLost(f"{address.host} is not an address of this machine")
-    return PartyLost(f"{address} cannot be used ({error.strerror})")
 
 
 def _gather(listener: socket.socket, package: str, key: bytes, deadline: float) -> dict[int, Connection]:
@@ -244,15 +195,14 @@ def take_part(
         RangeExceeded: If a private value left its calibrated range.
     """
     if rank == 0:
-        with _listen(peer):
+        with addresses.listen(peer):
             meeting.tell("checking the address")
-    _route_towards(peer)
+    addresses.route_towards(peer)
     link = _meet_dealer(rank, _digest(folder), meeting)
     party = _HostParty(rank, link)
     met = threading.Event()
 
     def work() -> tuple[list[Tensor], CallReport]:
-        torch.set_grad_enabled(False)
         with _as_lost("the dealer ended before the run began"):
             party.start(device, f"tcp://{peer}")
         met.set()
@@ -274,7 +224,7 @@ def _meet_dealer(rank: int, package: str, meeting: Meeting) -> Connection:
     meeting.tell(f"waiting for the dealer at {meeting.dealer}")
     deadline = time.monotonic() + meeting.wait_seconds
     with _as_lost(f"the dealer at {meeting.dealer} ended, or is no dealer of this version"):
-        link = sealed.secure(_dial(meeting.dealer, deadline), meeting.key, client=True)
+        link = sealed.secure(addresses.dial(meeting.dealer, deadline), meeting.key, client=True)
     meeting.tell("waiting for the other party")
     with _as_lost("the dealer ended before the run began"):
         messages.send(link, {"rank": rank, "package": package})
@@ -285,19 +235,6 @@ def _meet_dealer(rank: int, package: str, meeting: Meeting) -> Connection:
     if verdict["refusal"]:
         raise PartyLost(f"the dealer says that {verdict['refusal']}")
     return link
-
-
-def _dial(address: Address, deadline: float) -> socket.socket:
-    """Connect, however long the other side takes to start."""
-    while True:
-        left = deadline - time.monotonic()
-        try:
-            return socket.create_connection((address.host, address.port), timeout=max(RETRY_SECONDS, left))
-        except OSError as error:
-            if left <= RETRY_SECONDS or isinstance(error, socket.gaierror):
-                reason = error.strerror or str(error)
-                raise PartyLost(f"the dealer at {address} cannot be reached ({reason})") from error
-        time.sleep(RETRY_SECONDS)
 
 
 class _HostParty(PartyWorker):
@@ -344,8 +281,12 @@ class _HostParty(PartyWorker):
 def _start(work: Callable[[], T]) -> Future[T]:
     """Work in a daemon thread: one that waits in torch.distributed notices neither Ctrl-C nor a lost dealer."""
     future: Future[T] = Future()
+    threads = torch.get_num_threads()
 
     def run() -> None:
+        # Both are settings of a thread.
+        torch.set_num_threads(threads)
+        torch.set_grad_enabled(False)
         try:
             future.set_result(work())
         except BaseException as error:  # noqa: BLE001 - it is raised again by whoever asks for the result
@@ -384,24 +325,3 @@ def _as_lost(what: str) -> Iterator[None]:
 def _digest(folder: Path) -> str:
     """Return what tells one package from another: its manifest has the digest of every other file."""
     return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
-
-
-def _route_towards(peer: Address) -> None:
-    """Have gloo use the interface that leads to the other party; by itself it takes the one of the host's name."""
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((peer.host, peer.port))
-            address = probe.getsockname()[0]
-            for _index, name in socket.if_nameindex():
-                if _address_of(probe, name) == address:
-                    os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-    except OSError as error:
-        raise PartyLost(f"there is no way to {peer} ({error.strerror or error})") from error
-
-
-def _address_of(probe: socket.socket, interface: str) -> str:
-    request = struct.pack("256s", interface.encode())
-    try:
-        return socket.inet_ntoa(fcntl.ioctl(probe.fileno(), _GET_ADDRESS, request)[20:24])
-    except OSError:
-        return ""

@@ -4,8 +4,10 @@ import json
 import pytest
 from rich.console import Console
 from transformers import BertConfig
+from typer.testing import CliRunner
 
 from mpccompile.bench import bert_base
+from mpccompile.bench.command import app
 from mpccompile.report.compare import Cost
 from mpccompile.report.profile import Profile, Row
 
@@ -66,3 +68,18 @@ def test_bars_are_held_to_their_figures():
     bars = bert_base._bars(ours, Cost("stock", 13.0, 8.0, 100, 0, 60), plain)
     assert [bar.value for bar in bars] == [21, 13, 10.5, 10, 6, 0.02, 2]
     assert [bar.passed for bar in bars] == [True, True, True, False, True, False, None]
+
+
+def test_command_passes_on_what_is_asked_and_writes_json(monkeypatch, tmp_path):
+    asked = []
+
+    class Result:
+        def to_json(self):
+            return {"passed": True}
+
+    monkeypatch.setattr(bert_base, "run", lambda *args, **fields: asked.append((args[:5], fields)) or Result())
+    command = ["bert-base", "--layers", "2", "--repeat", "1", "--tokens", "16", "--json", str(tmp_path / "result.json")]
+    answer = CliRunner().invoke(app, command)
+    assert answer.exit_code == 0, answer.output
+    assert asked == [((2, 1, 1, 16, "cpu"), {"mpcformer": False})]
+    assert json.loads((tmp_path / "result.json").read_text()) == {"passed": True}

@@ -65,7 +65,9 @@ def test_channels_along_the_last_dim():
 
 SOURCES = {
     "linear": lambda b: b.call(ops.linear, b.input("x", values(2, 4)), b.weight("w", 3, 4), b.weight("b", 3)),
-    "conv2d": lambda b: b.call(ops.conv2d, b.input("x", values(1, 4, 2, 2)), b.weight("w", 3, 4, 1, 1), b.weight("b", 3)),
+    "conv2d": lambda b: b.call(
+        ops.conv2d, b.input("x", values(1, 4, 2, 2)), b.weight("w", 3, 4, 1, 1), b.weight("b", 3)
+    ),
     "layer_norm": lambda b: b.call(ops.layer_norm, b.input("x", values(2, 3)), b.weight("w", 3), b.weight("b", 3)),
 }
 

@@ -74,7 +74,18 @@ def test_stock_functions_are_sums_of_products_and_comparisons():
 
 @pytest.mark.parametrize(
     "target",
-    [ops.softmax, ops.gelu, ops.tanh, ops.sigmoid, ops.silu, ops.exp, ops.reciprocal, ops.rsqrt, ops.layer_norm, ops.rms_norm],
+    [
+        ops.softmax,
+        ops.gelu,
+        ops.tanh,
+        ops.sigmoid,
+        ops.silu,
+        ops.exp,
+        ops.reciprocal,
+        ops.rsqrt,
+        ops.layer_norm,
+        ops.rms_norm,
+    ],
 )
 def test_stock_functions_cost_more_than_ours(target):
     b = Builder()
@@ -132,7 +143,9 @@ EXACT = {
         lambda b: b.call(ops.mean, b.input("x", values(*X)), (1,)),
     ),
     "embedding": (
-        lambda: planned(mpc.embedding, ClientValue(torch.empty((2, 6), dtype=torch.int64, device="meta")), weight(9, 4)),
+        lambda: planned(
+            mpc.embedding, ClientValue(torch.empty((2, 6), dtype=torch.int64, device="meta")), weight(9, 4)
+        ),
         lambda b: b.call(ops.embedding, b.input("x", torch.ones(2, 6, dtype=torch.int64)), b.weight("w", 9, 4)),
     ),
     "conv2d": (
@@ -227,7 +240,10 @@ def test_whole_factors_views_sums_and_public_calls_are_free():
     def build(b):
         x, p = b.input("x", values(2, 4)), b.input("p", values(2, 4), Secrecy.PUBLIC)
         y = b.call(ops.add, b.call(ops.mul, x, 2), b.call(torch.ops.aten.exp.default, p))
-        return [b.call(ops.reshape, b.call(ops.neg, y), (8,)), b.call(ops.embedding, b.constant("i", torch.tensor([1])), x)]
+        return [
+            b.call(ops.reshape, b.call(ops.neg, y), (8,)),
+            b.call(ops.embedding, b.constant("i", torch.tensor([1])), x),
+        ]
 
     assert set(costs(build).values()) == {Cost()}
 

@@ -17,7 +17,7 @@ from tests.passes.build import Builder, values
 def program():
     b = Builder()
     x = b.input("x", values(2, 4))
-    scaled = b.call(ops.mul, b.call(ops.linear, x, b.weight("w", 3, 4)), b.constant("half", torch.tensor([0.5])))
+    scaled = b.call(ops.mul, b.call(ops.linear, x, b.weight("w", 3, 4)), b.constant("factor", torch.tensor([0.5])))
     return b.program(scaled)
 
 
@@ -60,7 +60,7 @@ def test_new_calls_know_their_level(program):
     edit = edited(program)
     mul = named(edit, "mul")
     secret = edit.call(mul, ops.neg, named(edit, "x"))
-    public = edit.call(mul, torch.ops.aten.neg.default, named(edit, "half"))
+    public = edit.call(mul, torch.ops.aten.neg.default, named(edit, "factor"))
     assert (edit.levels[secret], edit.levels[public]) == (Secrecy.SECRET, Secrecy.PUBLIC)
     assert origin_of(secret) == origin_of(mul)
 
@@ -70,12 +70,14 @@ def test_what_is_stored_is_known_in_float64(program):
     assert edit.known(named(edit, "w")).dtype == torch.float64
     assert edit.known(named(edit, "x")) is None
     assert edit.is_weight(named(edit, "w"))
-    assert not edit.is_weight(named(edit, "half"))
+    assert not edit.is_weight(named(edit, "factor"))
     with pytest.raises(TypeError, match="%x is a placeholder"):
         edit.data(named(edit, "x"))
 
 
 def test_numbers_are_numbers_or_public_constants_of_one_element(program):
     edit = edited(program)
-    found = [edit.number(value) for value in (2, 0.5, named(edit, "half"), named(edit, "w"), named(edit, "x"), True, None)]
+    found = [
+        edit.number(value) for value in (2, 0.5, named(edit, "factor"), named(edit, "w"), named(edit, "x"), True, None)
+    ]
     assert found == [2.0, 0.5, 0.5, None, None, None, None]

@@ -8,7 +8,8 @@ from mpccompile.ir.shapes import broadcast, product
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "shape"), [((2, 1), (3,), (2, 3)), ((), (3,), (3,)), ((2,), (3,), ()), ((4, 1, 2), (3, 1), (4, 3, 2))]
+    ("left", "right", "shape"),
+    [((2, 1), (3,), (2, 3)), ((), (3,), (3,)), ((2,), (3,), ()), ((4, 1, 2), (3, 1), (4, 3, 2))],
 )
 def test_broadcast(left, right, shape):
     assert broadcast(left, right) == shape

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from mpccompile.ir import ops
@@ -11,7 +13,7 @@ from tests.passes.build import Builder, applied, calls, family, unchanged, value
 
 def chain(b, sizes, biases):
     x = b.input("x", values(2, sizes[0]))
-    for index, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         bias = b.weight(f"b{index}", outputs) if biases[index] else None
         x = b.call(ops.linear, x, b.weight(f"w{index}", outputs, inputs), bias)
     return x

@@ -53,7 +53,9 @@ def test_an_operand_with_fewer_dims_moves_too():
 def test_arithmetic_broadcasts_by_itself(target):
     b = Builder()
     wide = repeated(b, 1, 1, 4, to=(8, 6, 4))
-    assert "expand" not in calls(applied(hoist_before_expand, b.program(b.call(target, b.input("y", values(8, 6, 4)), wide))))
+    assert "expand" not in calls(
+        applied(hoist_before_expand, b.program(b.call(target, b.input("y", values(8, 6, 4)), wide)))
+    )
 
 
 def test_a_matmul_repeats_its_batch_by_itself():

@@ -24,7 +24,9 @@ def test_q_k_v_and_gate_up_merge(name, before, after):
 
 def test_t5_computes_cross_attention_keys_and_values_at_once():
     result = applied(merge_parallel_linears, family("t5"))
-    sizes = [weight_data(result.module, node.args[1]).shape[0] for node in result.graph.nodes if node.target is ops.linear]
+    sizes = [
+        weight_data(result.module, node.args[1]).shape[0] for node in result.graph.nodes if node.target is ops.linear
+    ]
     assert sizes.count(4 * 16) == 1
 
 
