@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import ipaddress
 import os
 import re
 import socket
@@ -43,7 +44,10 @@ class Address:
 
     def is_loopback(self) -> bool:
         """Say whether only processes of this machine can reach it."""
-        return self.host == "localhost" or self.host.startswith("127.")
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 def listen(address: Address) -> socket.socket:

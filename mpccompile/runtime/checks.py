@@ -101,7 +101,7 @@ def _falling_product(high: Tensor, rows: Tensor, rank: int) -> Tensor:
     share = rows[degree - 1].clone()
     for index in range(degree - 1):
         product = product * (high - index)
-        share.addcmul_(product, rows[degree - 2 - index])
+        share.add_(product * rows[degree - 2 - index])
     return share + product * (high - (degree - 1)) if rank == 0 else share
 
 

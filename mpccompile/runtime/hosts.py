@@ -24,7 +24,6 @@ from torch import Tensor
 
 from mpccompile.errors import PartyLost
 from mpccompile.runtime import addresses, messages, sealed
-from mpccompile.runtime.addresses import Address
 from mpccompile.runtime.program import InputDescription, ProgramDescription, dtype_of
 from mpccompile.runtime.session import CallReport
 from mpccompile.runtime.worker import DealerWorker, PartyWorker
@@ -32,6 +31,8 @@ from mpccompile.runtime.worker import DealerWorker, PartyWorker
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
+
+    from mpccompile.runtime.addresses import Address
 
 logger = logging.getLogger(__name__)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import ring
 from mpccompile.runtime.party import Opening, Protocol, current, together
 from mpccompile.runtime.plan import Shape, Step
@@ -38,11 +39,14 @@ def shared_view(x: Shared, name: str, *params: Any) -> Shared:
 def masked(x: Shared, bits: int = RING_BITS) -> Protocol[Wire]:
     """Open ``x`` under a mask modulo 2^bits, or return the wire it already has.
 
-    The mask is uniform modulo 2^64, hence modulo 2^bits, and used for nothing else, so what travels is uniform.
+    The mask is uniform modulo 2^64, hence modulo 2^bits, and used for nothing else, so what travels is uniform. Above
+    the ring that the shares are right in, their sum tells about the masks of the operands they come from.
     """
     known = x.wire(bits)
     if known is not None:
         return known
+    if bits > x.bits:
+        raise MpcCompileError(f"shares that are right modulo 2^{x.bits} cannot be opened modulo 2^{bits}")
     mask = draw("mask", x.shape)
     (delta,) = yield (Opening(x.share + mask.share, bits),)
     wire = Wire(delta, mask, bits, x.frac_bits)
@@ -67,7 +71,7 @@ def truncate(x: Shared, frac_bits: int) -> Protocol[Shared]:
     if drop == 0 and bits == RING_BITS:
         return x
     if drop < 0:
-        return Shared(x.share << -drop, frac_bits)
+        return Shared(x.share << -drop, frac_bits, bits=min(RING_BITS, bits - drop))
     if frac_bits in x.truncated:
         return x.truncated[frac_bits]
     offset = 1 << (bits - HEADROOM_BITS)

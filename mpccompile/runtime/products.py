@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -193,12 +193,32 @@ def multiply_static(left: Tensor, weight: StaticWeight, kind: str, bits: int) ->
     """
     if kind == "mul":
         return left * weight.plain
+    flat = left.reshape(-1, left.shape[-1])
+    return ring.matmul(flat, _operand(weight, kind, bits), ring_bits=bits).reshape(*left.shape[:-1], -1)
+
+
+def _operand(weight: StaticWeight, kind: str, bits: int) -> ring.Operand:
     key = f"{kind}:{bits}"
     if key not in weight.operands:
         matrix = weight.plain if kind == "rows" else weight.plain.flatten(1).transpose(-1, -2)
         weight.operands[key] = ring.prepare(matrix, known_bits_of(weight.plain), bits)
-    flat = left.reshape(-1, left.shape[-1])
-    return ring.matmul(flat, weight.operands[key], ring_bits=bits).reshape(*left.shape[:-1], -1)
+    operand: ring.Operand = weight.operands[key]
+    return operand
+
+
+def prepared(weight: StaticWeight, uses: Iterable[tuple[str, int]]) -> StaticWeight:
+    """Return the weight with an operand ready for each use, (kind, bits), and nothing else if that is all it takes.
+
+    Rank 1's differences are as many bytes as the whole model at 64 bits; a second copy of them would be the largest thing
+    in its memory.
+    """
+    matrices = [(kind, bits) for kind, bits in uses if kind != "mul"]
+    for kind, bits in matrices:
+        _operand(weight, kind, bits)
+    if len(matrices) < len(list(uses)):
+        return weight
+    nothing = torch.zeros((), dtype=torch.int64, device=weight.plain.device).expand(weight.shape)
+    return StaticWeight(weight.name, nothing, weight.frac_bits, weight.operands)
 
 
 def known_bits_of(values: Tensor) -> int | None:

@@ -27,6 +27,7 @@ from mpccompile.runtime.crypten_bridge import to_crypten
 from mpccompile.runtime.party import LiveParty, Pool, activate, drive
 from mpccompile.runtime.plan import Plan, Step
 from mpccompile.runtime.prg import Prg
+from mpccompile.runtime.products import prepared
 from mpccompile.runtime.program import ProgramDescription, execute, load_class, reveal
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
 
@@ -47,6 +48,11 @@ def static_shapes(plan: Plan, description: ProgramDescription) -> dict[str, tupl
     """Return the shape of every weight that the plan multiplies."""
     used = {step.weight for step in plan.steps if step.weight}
     return {weight.name: weight.shape for weight in description.weights if weight.name in used}
+
+
+def static_uses(plan: Plan, name: str) -> set[tuple[str, int]]:
+    """Return how the plan multiplies a weight: kinds of product, and their ring's width."""
+    return {(step.params[0], step.params[1]) for step in plan.steps if step.weight == name}
 
 
 class DealerWorker:
@@ -153,7 +159,7 @@ class PartyWorker:
             online = self._own(weight.name, weight.shape, weight.frac_bits, secret)
             weights[weight.name] = online
             if weight.name in masked:
-                differences[weight.name] = self._difference(online, seed)
+                differences[weight.name] = self._difference(online, seed, static_uses(plan, weight.name))
         loaded = _Loaded(seed, load_class(path / "model.py", description.class_name)(weights), description, plan)
         loaded.offline_weights = differences
         self._programs[program] = loaded
@@ -165,7 +171,7 @@ class PartyWorker:
         zeros = torch.zeros((), dtype=torch.int64, device=self._device).expand(shape)
         return StaticWeight(name, zeros, frac_bits)
 
-    def _difference(self, weight: StaticWeight, seed: bytes) -> StaticWeight:
+    def _difference(self, weight: StaticWeight, seed: bytes, uses: set[tuple[str, int]]) -> StaticWeight:
         """Send (rank 0) or receive (rank 1) W - B, once for as long as the weight is loaded."""
         if self._rank == 0:
             mask = offline.weight_mask(seed, weight.name, weight.shape).to(self._device)
@@ -173,7 +179,8 @@ class PartyWorker:
             return weight
         size = 8 * weight.plain.numel()
         reply = self._channel.exchange(torch.empty(0, dtype=torch.uint8), size)
-        return StaticWeight(weight.name, ring.unpack(reply, 64, weight.shape).to(self._device), weight.frac_bits)
+        difference = ring.unpack(reply, 64, weight.shape).to(self._device)
+        return prepared(StaticWeight(weight.name, difference, weight.frac_bits), uses)
 
     def prepare(self, program: str, call: int, **_: Any) -> Reply:
         """Fill the pool of one call."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import ring
 from mpccompile.runtime.openings import HEADROOM_BITS, RING_BITS, masked, truncate
 from mpccompile.runtime.shared import Shared
@@ -171,3 +172,25 @@ def test_a_wider_wire_serves_a_narrower_one_but_not_the_other_way_round():
     for index in (0, 1):
         width = outcome.results[0].wires[index].bits
         assert torch.equal(wire_values(outcome.results, index), ring.reduce(torch.arange(8), width))
+
+
+def test_shares_of_a_narrow_ring_are_not_opened_in_a_wider_one():
+    def program(x, bits):
+        yield from masked(Shared(x.share, x.frac_bits, bits=48), bits)
+        return x
+
+    # Above their ring, the sum of shares tells what wrapped around in it.
+    with pytest.raises(MpcCompileError, match="modulo"):
+        run_call(program, share(torch.arange(4)), 49)
+    run_call(program, share(torch.arange(4)), 48)
+
+
+def test_more_fractional_bits_widen_a_narrow_ring_by_as_many():
+    def program(x):
+        result = yield from truncate(Shared(x.share, x.frac_bits, bits=48), 20)
+        assert result.bits == 52
+        return (yield from truncate(result, 16))
+
+    value = torch.tensor([5, -5, 1 << 40, -(1 << 40)])
+    outcome = run_call(program, share(value + (random_words((4,)) << 48), 16))
+    assert torch.equal(added(outcome.results), value)
