@@ -23,9 +23,15 @@ from mpccompile.passes.fold_linear_chain import fold_linear_chain
 from mpccompile.passes.fold_norm_affine import fold_norm_affine
 from mpccompile.passes.fold_scales import fold_scales
 from mpccompile.passes.fuse_softmax_matmul import fuse_softmax_matmul
+from mpccompile.passes.group_shared_heads import group_shared_heads
+from mpccompile.passes.hoist_before_expand import hoist_before_expand
+from mpccompile.passes.hoist_linear_before_views import hoist_linear_before_views
+from mpccompile.passes.hoist_takes import hoist_takes
 from mpccompile.passes.merge_parallel_linears import merge_parallel_linears
 from mpccompile.passes.recognise_gelu import recognise_gelu
 from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
+from mpccompile.passes.reorder_matmul_chains import reorder_matmul_chains
+from mpccompile.passes.schedule import schedule_rounds
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +41,22 @@ Observer = Callable[[Program, PassRecord], None]
 EXACT_PASSES: tuple[Pass, ...] = (
     recognise_gelu,
     recognise_rms_norm,
-    drop_no_ops,
     fold_constant_arithmetic,
+    drop_no_ops,
+    hoist_before_expand,
+    hoist_linear_before_views,
+    drop_no_ops,
+    group_shared_heads,
     fold_affine_after_linear,
     fold_scales,
-    fold_norm_affine,
     fold_linear_chain,
+    reorder_matmul_chains,
+    fold_norm_affine,
+    hoist_takes,
     merge_parallel_linears,
     drop_no_ops,
     fuse_softmax_matmul,
+    schedule_rounds,
 )
 """Always on, in this order; each is held to 1e-5 of the captured model."""
 

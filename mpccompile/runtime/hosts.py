@@ -46,6 +46,8 @@ CALL = 1
 """Number of the only call."""
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.2
+HANG_UP = getattr(select, "POLLRDHUP", 0)
+"""The other side closed its end. Where this event does not exist, POLLHUP tells it, and that is never left out."""
 LAST_WORD_SECONDS = 2.0
 """How long a process that lost the dealer may take to find out why on its own."""
 
@@ -84,11 +86,13 @@ def deal(folder: Path, meeting: Meeting, device: str = "cpu") -> None:
         meeting.tell("waiting for the parties")
         links = _gather(listener, package, meeting.key, deadline)
     worker = DealerWorker(iter(links.values()).__next__)
-    with _as_lost("a party ended before it started"):
-        worker.start(device)
-    meeting.tell("dealing")
+    started = threading.Event()
 
     def work() -> None:
+        with _as_lost("a party ended before the run began"):
+            worker.start(device)
+        started.set()
+        meeting.tell("dealing")
         worker.load(package, str(folder))
         with _as_lost("party 1 ended in the middle of the run"):
             worker.prepare(package, CALL)
@@ -96,8 +100,9 @@ def deal(folder: Path, meeting: Meeting, device: str = "cpu") -> None:
     task = _start(work)
     running = dict(links)
     while running:
-        for rank in _talking(running):
-            _farewell(rank, running.pop(rank))
+        # Until then, what the parties say is for the worker; that one leaves is not.
+        for rank in _ready(running, select.POLLIN if started.is_set() else 0):
+            _farewell(rank, running.pop(rank), started=started.is_set())
         if task.done():
             task.result()
     task.result()
@@ -152,16 +157,19 @@ def _tell(links: Iterable[Connection], verdict: Mapping[str, str]) -> None:
             continue
 
 
-def _talking(links: Mapping[int, Connection]) -> list[int]:
-    """Return the parties that said something or left; parties only ever say farewell."""
+def _ready(links: Mapping[int, Connection], events: int) -> list[int]:
+    """Return the parties that left, and those of which ``events`` are true."""
     poll = select.poll()
     for link in links.values():
-        poll.register(link.fileno(), select.POLLIN)
+        poll.register(link.fileno(), events | HANG_UP)
     ready = {fd for fd, _event in poll.poll(1000 * POLL_SECONDS)}
     return [rank for rank, link in links.items() if link.fileno() in ready]
 
 
-def _farewell(rank: int, link: Connection) -> None:
+def _farewell(rank: int, link: Connection, *, started: bool) -> None:
+    """Take the last, and after the start only, message of a party."""
+    if not started:
+        raise PartyLost(f"party {rank} ended before the run began")
     with _as_lost(f"party {rank} ended in the middle of the run"):
         last, _tensors = messages.receive(link)
     if last["error"] == PartyLost.__name__:
@@ -300,8 +308,8 @@ def _start(work: Callable[[], T]) -> Future[T]:
 def _while_linked(task: Future[T], link: Connection, met: threading.Event, meeting: Meeting, other: str) -> T:
     """Return the result of ``task``; give up when the dealer leaves, or when the parties do not meet."""
     poll = select.poll()
-    # Not POLLIN: what comes in is for the task. Where POLLRDHUP does not exist, POLLHUP tells the same.
-    poll.register(link.fileno(), getattr(select, "POLLRDHUP", 0))
+    # Not POLLIN: what comes in is for the task.
+    poll.register(link.fileno(), HANG_UP)
     deadline = time.monotonic() + meeting.wait_seconds
     while not task.done():
         if poll.poll(1000 * POLL_SECONDS):
