@@ -1,7 +1,7 @@
 """Compile PyTorch Transformers into programs that two parties run on secret shares.
 
-    private = mpccompile.compile(model)
-    logits = private(**tokenizer("text", return_tensors="pt")).logits
+private = mpccompile.compile(model)
+logits = private(**tokenizer("text", return_tensors="pt")).logits
 """
 
 from __future__ import annotations

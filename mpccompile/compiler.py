@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from mpccompile.capture.from_torch import capture
 from mpccompile.codegen import package
-from mpccompile.codegen.package import Package
 from mpccompile.codegen.ranges import calibrate
 from mpccompile.ir.program import PassRecord, Program
 from mpccompile.lowering.lower import lower
-from mpccompile.options import Options
 from mpccompile.passes.driver import run_passes
 from mpccompile.passes.drop_no_ops import drop_no_ops
 from mpccompile.passes.fold_affine_after_linear import fold_affine_after_linear
@@ -32,6 +31,10 @@ from mpccompile.passes.recognise_gelu import recognise_gelu
 from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
 from mpccompile.passes.reorder_matmul_chains import reorder_matmul_chains
 from mpccompile.passes.schedule import schedule_rounds
+
+if TYPE_CHECKING:
+    from mpccompile.codegen.package import Package
+    from mpccompile.options import Options
 
 logger = logging.getLogger(__name__)
 

@@ -13,14 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from mpccompile import compiler
 from mpccompile.codegen import package as packages
-from mpccompile.codegen.package import Package
 from mpccompile.errors import InputError, MpcCompileError
 from mpccompile.ir.program import OutputSpec, Secrecy
 from mpccompile.options import Options
@@ -28,6 +27,9 @@ from mpccompile.report import compare
 from mpccompile.report.profile import Profile
 from mpccompile.runtime.ring import WORD_BITS
 from mpccompile.runtime.session import CallReport, Session
+
+if TYPE_CHECKING:
+    from mpccompile.codegen.package import Package
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +148,7 @@ class PrivateModel:
             self._session.close()
             self._session = None
 
-    def __enter__(self) -> PrivateModel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

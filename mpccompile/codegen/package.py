@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from mpccompile.codegen.emit import Emitted, Statement, emit
 from mpccompile.codegen.emit_crypten import emit_crypten
-from mpccompile.codegen.ranges import Site
 from mpccompile.errors import PackageError
 from mpccompile.ir import ops
 from mpccompile.ir.program import InputSpec, OutputSpec, PassRecord, Program, Secrecy
@@ -26,6 +25,9 @@ from mpccompile.ir.rewrite import weight_data
 from mpccompile.options import Options
 from mpccompile.runtime.plan import Plan, Traffic
 from mpccompile.runtime.program import ProgramDescription, load_class, make_plan
+
+if TYPE_CHECKING:
+    from mpccompile.codegen.ranges import Site
 
 FORMAT = 1
 FILES = ("model.py", "weights.safetensors", "constants.safetensors", "plan.json")

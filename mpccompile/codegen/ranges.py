@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.bounds import bounds
-from mpccompile.ir.program import Program
-from mpccompile.options import Options
 from mpccompile.runtime.series import passing_range
 from mpccompile.runtime.softmax import EXPONENT_SPAN, SoftmaxRange, centre_weights
+
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
+    from mpccompile.options import Options
 
 SMALLEST_RANGE = 0.5
 """Half-width below which a range is not narrowed: constant inputs would give none at all."""
@@ -220,8 +222,8 @@ _RANGES: dict[Any, Callable[[Any, float, float], dict[str, Any]]] = {
 }
 _NOTES: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(CURVES, lambda x, *_, **__: _extent(x)),
-    ops.reciprocal: lambda x: _extent(x),
-    ops.rsqrt: lambda x: _extent(x),
+    ops.reciprocal: _extent,
+    ops.rsqrt: _extent,
     ops.layer_norm: _layer_norm_note,
     ops.rms_norm: _rms_norm_note,
     ops.softmax: _softmax_note,

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx
 
 from mpccompile.ir import ops
-from mpccompile.ir.program import Program
 from mpccompile.ir.rewrite import shape_of
+
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
 
 SLACK = 1.05
 """For fixed-point rounding, of the operands and of the result."""

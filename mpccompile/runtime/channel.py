@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 
 import torch
@@ -25,7 +25,7 @@ class GlooChannel:
         if rendezvous.startswith("file://"):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         self._other = 1 - rank
-        timeout = datetime.timedelta(seconds=timeout_seconds)
+        timeout = dt.timedelta(seconds=timeout_seconds)
         try:
             dist.init_process_group("gloo", init_method=rendezvous, world_size=2, rank=rank, timeout=timeout)
         except (RuntimeError, ValueError) as error:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,7 +22,9 @@ from mpccompile.errors import RangeExceeded
 from mpccompile.runtime import ring
 from mpccompile.runtime.openings import RING_BITS, draw
 from mpccompile.runtime.party import Opening, Protocol, current, together
-from mpccompile.runtime.shared import Wire
+
+if TYPE_CHECKING:
+    from mpccompile.runtime.shared import Wire
 
 CHUNK = 1 << 14
 """Elements tested at a time, so that temporaries stay in the second-level cache."""

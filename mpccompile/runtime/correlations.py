@@ -11,14 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from mpccompile.runtime import ring
-from mpccompile.runtime.plan import Step
 from mpccompile.runtime.views import view
+
+if TYPE_CHECKING:
+    from mpccompile.runtime.plan import Step
 
 WORD_BITS = 64
 FRESH = frozenset({"mask", "client_mask", "xor_mask"})
@@ -115,14 +117,14 @@ def _odd(shape_of: Tensor) -> Tensor:
 
 _VALUES: dict[str, Callable[..., Tensor]] = {
     "mul": lambda a, b: a * b,
-    "matmul": lambda a, b: ring.matmul(a, b),
+    "matmul": ring.matmul,
     "sum_square": lambda a: (a * a).sum(-1, keepdim=True),
     "shift": _shift,
     "top_bit": _top_bit,
     "trigonometry": _trigonometry,
     "falling": _falling,
     "odd": _odd,
-    "xor_of": lambda a, bits: ring.reduce(a, bits),
+    "xor_of": ring.reduce,
     "and": lambda a, b, _bits: a & b,
     "bit_of": lambda a, _bits: a & 1,
 }

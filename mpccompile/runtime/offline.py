@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,10 +11,12 @@ from torch import Tensor
 from mpccompile.runtime import correlations, ring
 from mpccompile.runtime.correlations import Dealt
 from mpccompile.runtime.party import Pool
-from mpccompile.runtime.plan import Plan, Step
 from mpccompile.runtime.prg import Prg
 from mpccompile.runtime.products import multiply_static
-from mpccompile.runtime.shared import StaticWeight
+
+if TYPE_CHECKING:
+    from mpccompile.runtime.plan import Plan, Step
+    from mpccompile.runtime.shared import StaticWeight
 
 Send = Callable[[Tensor], None]
 Receive = Callable[[int], Tensor]
@@ -28,7 +31,7 @@ class Dealer:
         device: Where to compute.
     """
 
-    def __init__(self, seeds: tuple[bytes, bytes], masked_weights: Mapping[str, tuple[int, ...]], device: torch.device):
+    def __init__(self, seeds: tuple[bytes, bytes], masked_weights: Mapping[str, tuple[int, ...]], device: torch.device) -> None:
         self._seeds = seeds
         self._device = device
         self._shapes = masked_weights

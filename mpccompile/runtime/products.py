@@ -11,7 +11,7 @@ from torch import Tensor
 from mpccompile.runtime import ring
 from mpccompile.runtime.openings import HEADROOM_BITS, RING_BITS, draw, open_masks
 from mpccompile.runtime.party import Opening, Protocol, current
-from mpccompile.runtime.shared import ClientValue, Mask, Shared, StaticWeight, Wire
+from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight, Wire
 
 Bilinear = Callable[[Tensor, Tensor], Tensor]
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,8 +16,10 @@ from mpccompile.errors import PackageError
 from mpccompile.runtime import checks
 from mpccompile.runtime.crypten_bridge import from_crypten, to_crypten
 from mpccompile.runtime.party import Opening, PlanningParty, Protocol, activate, current, drive
-from mpccompile.runtime.plan import Plan
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
+
+if TYPE_CHECKING:
+    from mpccompile.runtime.plan import Plan
 
 OUTPUT_LINE = 0
 """Traffic that belongs to no statement of ``model.py``: the range test's verdict and the outputs themselves."""

@@ -230,7 +230,7 @@ class Session:
         deadline = math.inf
         while waiting and time.monotonic() < deadline:
             for link in wait(list(waiting), POLL_SECONDS):
-                role = waiting.pop(cast(Connection, link))
+                role = waiting.pop(cast("Connection", link))
                 try:
                     replies[role] = self._reply(role)
                 except MpcCompileError as error:

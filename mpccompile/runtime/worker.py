@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mpccompile.errors import MpcCompileError, PartyLost
+from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import messages, offline, ring, stock
 from mpccompile.runtime.channel import GlooChannel
 from mpccompile.runtime.crypten_bridge import to_crypten

@@ -17,7 +17,7 @@ from mpccompile.runtime.prg import Prg
 from mpccompile.runtime.shared import StaticWeight
 from tests.runtime.pair import Call, deal, fresh_seeds, plan_of, pool_of, run_call, share
 
-DELTA = 0x5A5A_5A5A_5A5A_5A5A
+DELTA = 0x5A5A_5A5A_5A5A_5A5B
 """What one mask is moved by: about a third of the size of every ring. A mask also decides how its value is rounded, and
 later openings see that; but by less than 2^-8 of the size of their ring."""
 SCOPE = mpc.SoftmaxRange(-4.0, 4.0, ((0.1, 5.0), (0.05, 1.1)), centred=True, halvings=1)
