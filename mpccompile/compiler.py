@@ -30,7 +30,7 @@ from mpccompile.passes.merge_parallel_linears import merge_parallel_linears
 from mpccompile.passes.recognise_gelu import recognise_gelu
 from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
 from mpccompile.passes.reorder_matmul_chains import reorder_matmul_chains
-from mpccompile.passes.schedule import schedule_rounds
+from mpccompile.passes.schedule_rounds import schedule_rounds
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package

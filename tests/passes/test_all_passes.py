@@ -22,7 +22,7 @@ from mpccompile.passes.merge_parallel_linears import merge_parallel_linears
 from mpccompile.passes.recognise_gelu import recognise_gelu
 from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
 from mpccompile.passes.reorder_matmul_chains import reorder_matmul_chains
-from mpccompile.passes.schedule import critical_path, schedule_rounds
+from mpccompile.passes.schedule_rounds import critical_path, schedule_rounds
 from tests.models import FAMILIES, HAS_IMPLEMENTATIONS, HAS_PADDING_MASK
 from tests.passes.build import assert_exact, family
 

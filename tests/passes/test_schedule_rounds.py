@@ -7,7 +7,7 @@ import pytest
 from mpccompile.ir import ops
 from mpccompile.ir.cost import total_cost
 from mpccompile.passes.merge_parallel_linears import merge_parallel_linears
-from mpccompile.passes.schedule import critical_path, dependencies, schedule_rounds
+from mpccompile.passes.schedule_rounds import critical_path, dependencies, schedule_rounds
 from tests.passes.build import Builder, applied, calls, family, values
 
 
