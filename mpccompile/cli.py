@@ -96,7 +96,7 @@ def demo(
 
     from mpccompile.demo.run import BATCH_SIZE, run_demo
 
-    smaller = {"training_steps": 60, "test_snippets": 2 * BATCH_SIZE} if quick else {}
+    smaller = {"training_steps": 90, "test_snippets": 2 * BATCH_SIZE} if quick else {}
     run_demo(Console(), **smaller)
 
 
@@ -349,7 +349,8 @@ def main() -> None:
     except MpcCompileError as error:
         first, _, rest = str(error).partition("\n")
         typer.echo(f"error: {first}", err=True)
-        logging.getLogger("mpccompile").info("the rest of the error:\n%s", rest or "(nothing)")
+        if rest:
+            logging.getLogger("mpccompile").info("the rest of the error:\n%s", rest)
         code = 1
     except Exception as error:  # noqa: BLE001 - the last resort
         _apologise(error)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 WORD_BITS = 64
 FRESH = frozenset({"mask", "client_mask", "xor_mask"})
 LOCAL = frozenset({"view"})
+NARROW = frozenset({"falling"})
+"""Kinds whose shares are int32 words modulo 2^32."""
+NARROW_BITS = 32
 XOR_SHARED = frozenset({"xor_mask", "xor_of", "and"})
 
 
@@ -102,8 +105,8 @@ def _waves(angle: Tensor, out: Tensor, unit: float) -> None:
 
 def _falling(mask: Tensor, bits: int, drop: int, degree: int) -> Tensor:
     """Return C(degree, i) (-m)(-m - 1) ... (-m - i + 1) for i = 1..degree, m the mask's bits above ``drop``."""
-    negative = -_shift(mask, bits, drop)
-    out = torch.empty((degree, *mask.shape), dtype=torch.int64, device=mask.device)
+    negative = -_shift(mask, bits, drop).to(torch.int32)
+    out = torch.empty((degree, *mask.shape), dtype=torch.int32, device=mask.device)
     factorial = torch.ones_like(negative)
     for index in range(degree):
         factorial = factorial * (negative - index)
@@ -131,7 +134,7 @@ _VALUES: dict[str, Callable[..., Tensor]] = {
 
 _WIDTHS: dict[str, Callable[..., int]] = {
     "top_bit": lambda bits, width: width,
-    "falling": lambda bits, drop, degree: bits - drop,
+    "falling": lambda bits, drop, degree: NARROW_BITS,
     "xor_of": lambda bits: bits,
     "and": lambda bits: bits,
     "bit_of": lambda width: width,
@@ -141,6 +144,20 @@ _WIDTHS: dict[str, Callable[..., int]] = {
 def combine(step: Step, share0: Tensor, share1: Tensor) -> Tensor:
     """Return the secret from its two shares."""
     return share0 ^ share1 if step.kind in XOR_SHARED else share0 + share1
+
+
+def packed(step: Step, share: Tensor) -> Tensor:
+    """Return a share as the bytes that travel."""
+    if step.kind in NARROW:
+        return share.contiguous().reshape(-1).view(torch.uint8)
+    return ring.pack(share, width_bits(step))
+
+
+def unpacked(step: Step, message: Tensor) -> Tensor:
+    """Return the share that :func:`packed` wrote."""
+    if step.kind in NARROW:
+        return message.view(torch.int32).reshape(step.shape)
+    return ring.unpack(message, width_bits(step), step.shape)
 
 
 def split(step: Step, value: Tensor, share0: Tensor) -> Tensor:

@@ -60,8 +60,7 @@ class Dealer:
             return Dealt(share0, share1, correlations.combine(step, share0, share1))
         total = self._static(step, sources[0]) if step.weight else correlations.secret_value(step, sources)
         share1 = correlations.split(step, total, share0)
-        width = correlations.width_bits(step)
-        send(ring.pack(share1, width))
+        send(correlations.packed(step, share1))
         return Dealt(share0, share1, total)
 
     def _static(self, step: Step, source: Dealt) -> Tensor:
@@ -91,6 +90,8 @@ def weight_mask(seed: bytes, name: str, shape: tuple[int, ...]) -> Tensor:
 def _own_share(step: Step, stream: Prg, rank: int) -> Tensor:
     if step.kind == "client_mask" and rank == 0:
         return torch.zeros(step.shape, dtype=torch.int64)
+    if step.kind in correlations.NARROW:
+        return stream.words(step.shape, bits=correlations.NARROW_BITS).to(torch.int32)
     return stream.words(step.shape)
 
 
@@ -123,9 +124,7 @@ def prepare_pool(
             shares.append(correlations.apply_local(step, sources[0]))
             continue
         if correlations.is_dealt(step) and rank == 1:
-            width = correlations.width_bits(step)
-            packed = receive(correlations.correction_bytes(step))
-            share = ring.unpack(packed, width, step.shape)
+            share = correlations.unpacked(step, receive(correlations.correction_bytes(step)))
         else:
             share = _own_share(step, stream, rank)
         share = share.to(device)

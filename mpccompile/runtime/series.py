@@ -133,7 +133,7 @@ def fit(name: str, low: float, high: float, tolerance: float, frac_bits: int) ->
     Raises:
         MpcCompileError: If 256 harmonics do not reach the tolerance.
     """
-    _expect_range(name, low, high)
+    expect_range(name, low, high)
     start, end, windows, window_bits = _windows(low, high, frac_bits)
     window = 2.0 ** (window_bits - frac_bits)
     origin = math.floor(start * (1 << frac_bits))
@@ -153,7 +153,7 @@ def fit_relative(
     Raises:
         MpcCompileError: If ``most_harmonics`` do not reach the tolerance.
     """
-    _expect_range(name, low, high)
+    expect_range(name, low, high)
     origin = math.floor(low * (1 << frac_bits))
     period_bits = math.ceil(math.log2(1.25 * (high - low) * (1 << frac_bits) + 2))
     region = _Region(low, high, origin, period_bits, 0, 0, frac_bits)
@@ -171,7 +171,7 @@ def _grow(
     weight: Callable[[Array], Array],
     most_harmonics: int = MAX_HARMONICS,
 ) -> Series:
-    _expect_range(name, region.low, region.high)
+    expect_range(name, region.low, region.high)
     best = math.inf
     for harmonics in (count for count in HARMONICS if count <= most_harmonics):
         for ridge in RIDGES:
@@ -186,7 +186,7 @@ def _grow(
     )
 
 
-def _expect_range(name: str, low: float, high: float) -> None:
+def expect_range(name: str, low: float, high: float) -> None:
     """Refuse a range that is empty, or on which the function is undefined or too large to be truncated."""
     slope, rest = FUNCTIONS[name]
     grid = np.linspace(low, high, 101)

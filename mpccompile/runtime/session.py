@@ -93,7 +93,7 @@ class Session:
         try:
             self._start(device, threads)
         except BaseException:
-            self.close()
+            self._abort()
             raise
 
     def _start(self, device: str, threads: int) -> None:
@@ -261,7 +261,9 @@ class Session:
         except subprocess.TimeoutExpired:
             code = 0
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        lines = self._log(role).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-SHOWN_LINES:]
+        # Who was killed had no last words: what it wrote before is about something else.
+        text = "" if code == -signal.SIGKILL else self._log(role).read_text(encoding="utf-8", errors="replace")
+        lines = text.strip().splitlines()[-SHOWN_LINES:]
         said = ": " + "\n".join([lines[-1], *lines]) if lines else ""
         hint = "If nobody killed it, the machine is out of memory." if code == -signal.SIGKILL else ""
         return PartyLost(f"{_title(role)} {what} ({how}){said}", hint=hint)

@@ -10,7 +10,7 @@ from mpccompile.runtime.inverse import reciprocal as invert
 from mpccompile.runtime.inverse import result_bits
 from mpccompile.runtime.inverse import rsqrt as inverse_root
 from mpccompile.runtime.party import Protocol, current, private_function
-from mpccompile.runtime.series import evaluate, fit, precision_for
+from mpccompile.runtime.series import evaluate, expect_range, fit, precision_for
 
 if TYPE_CHECKING:
     from mpccompile.runtime.shared import Shared
@@ -65,6 +65,7 @@ def relu(x: Secret) -> Protocol[Shared]:
 def reciprocal(x: Secret, *, scope: Range) -> Protocol[Shared]:
     """1 / x on a positive calibrated range."""
     value = yield from usual(x)
+    expect_range("reciprocal", *scope)
     result = yield from invert(value, scope[0], scope[1], result_bits(1 / scope[0]))
     return (yield from usual(result)) if result.frac_bits > current().frac_bits else result
 
@@ -73,5 +74,6 @@ def reciprocal(x: Secret, *, scope: Range) -> Protocol[Shared]:
 def rsqrt(x: Secret, *, scope: Range) -> Protocol[Shared]:
     """x^(-1/2) on a positive calibrated range."""
     value = yield from usual(x)
+    expect_range("rsqrt", *scope)
     result = yield from inverse_root(value, scope[0], scope[1], result_bits(scope[0] ** -0.5))
     return (yield from usual(result)) if result.frac_bits > current().frac_bits else result
