@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -340,6 +341,8 @@ def main() -> None:
     """Run the command; a mistake of the user's ends in one line."""
     # Before numpy is imported: its small fits take a hundred times longer in threads that wait for busy cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # By default nothing would be cleaned up: the parties would notice, but their folder would stay.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     code: int | str | None
     try:
         app()

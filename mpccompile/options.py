@@ -13,6 +13,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "embedding": ("secret", "public"),
     "stock_forms": ("tanh", "erf", "mpcformer"),
 }
+FEWEST_FRAC_BITS, MOST_FRAC_BITS = 8, 20
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class Options:
             value = getattr(self, name)
             if value not in allowed:
                 raise OptionError(
-                    f"{name}={value!r} is not a choice", where=f"option {name}", hint=f"Use one of {', '.join(allowed)}."
+                    f"{name}={value!r} is not a choice",
+                    where=f"option {name}",
+                    hint=f"Use one of {', '.join(allowed)}.",
                 )
         if self.dealer == "insecure-local" and self.target != "crypten":
             raise OptionError(
@@ -61,9 +64,9 @@ class Options:
             )
         if not 0 < self.tolerance < 1:
             raise OptionError(f"tolerance={self.tolerance} is not between 0 and 1", where="option tolerance")
-        if not 8 <= self.frac_bits <= 20:
+        if not FEWEST_FRAC_BITS <= self.frac_bits <= MOST_FRAC_BITS:
             raise OptionError(
-                f"frac_bits={self.frac_bits} is outside 8..20",
+                f"frac_bits={self.frac_bits} is outside {FEWEST_FRAC_BITS}..{MOST_FRAC_BITS}",
                 where="option frac_bits",
                 hint="16 is right for nearly every model.",
             )
@@ -83,7 +86,8 @@ class Options:
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(overrides) - known)
         if unknown:
-            raise OptionError(f"unknown option {', '.join(unknown)}", hint=f"The options are {', '.join(sorted(known))}.")
+            choices = ", ".join(sorted(known))
+            raise OptionError(f"unknown option {', '.join(unknown)}", hint=f"The options are {choices}.")
         start = base or cls()
         values = {name: overrides.get(name, getattr(start, name)) for name in known}
         for name in ("secret", "public"):

@@ -211,9 +211,7 @@ class PrivateModel:
             weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
         folder = self._scratch / f"program{len(self._packages)}"
         same = [batch for batch in self._calibration if _shape_key(batch) == shapes]
-        return compiler.build(
-            self._model, given, folder, options=self._options, passes=self._passes, calibration=same
-        )
+        return compiler.build(self._model, given, folder, options=self._options, passes=self._passes, calibration=same)
 
     def _run(self, package: Package, inputs: dict[str, Tensor]) -> list[Tensor]:
         session = self._loaded(package)
@@ -337,7 +335,8 @@ def make(
     passes: Sequence[compiler.Pass] | None,
 ) -> PrivateModel:
     """Build a private model; see :func:`mpccompile.compile`."""
-    examples = example_inputs if isinstance(example_inputs, list) else [example_inputs] if example_inputs is not None else []
+    given = [] if example_inputs is None else [example_inputs]
+    examples = example_inputs if isinstance(example_inputs, list) else given
     exact = compiler.RECOGNISERS if options.target == "crypten" else compiler.EXACT_PASSES
     chosen = (*exact, *(passes or ()))
     calibration = [batch for batch in examples[1:] if isinstance(batch, Mapping)]

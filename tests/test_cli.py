@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -58,9 +59,10 @@ def call(monkeypatch, capfd):
         return ended.value.code or 0, said.out, said.err
 
     logger = logging.getLogger("mpccompile")
-    handlers, level = list(logger.handlers), logger.level
+    handlers, level, on_term = list(logger.handlers), logger.level, signal.getsignal(signal.SIGTERM)
     yield run
     logger.handlers, logger.level = handlers, level
+    signal.signal(signal.SIGTERM, on_term)
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from mpccompile.codegen.emit import Emitted, Statement, emit
@@ -117,7 +116,9 @@ def read(folder: Path, files: Sequence[str] = FILES) -> Package:
         raise PackageError("manifest.json cannot be read", where=str(folder), hint="Compile again.") from error
     if manifest.get("format") != FORMAT:
         raise PackageError(
-            f"package format {manifest.get('format')!r}, this version reads {FORMAT}", where=str(folder), hint="Compile again."
+            f"package format {manifest.get('format')!r}, this version reads {FORMAT}",
+            where=str(folder),
+            hint="Compile again.",
         )
     for name in files:
         if not (folder / name).is_file():
@@ -141,18 +142,6 @@ def copy(package: Package, folder: Path) -> None:
         shutil.copytree(package.folder, folder, dirs_exist_ok=True)
     except (OSError, shutil.Error) as error:
         raise PackageError("the package cannot be saved", where=str(folder), hint=str(error)) from error
-
-
-def reference_weights(package: Package) -> dict[str, Tensor]:
-    """Return every tensor of the package, secret and public, in plaintext.
-
-    Raises:
-        PackageError: If a file is damaged.
-    """
-    try:
-        return {**load_file(package.folder / "weights.safetensors"), **load_file(package.folder / "constants.safetensors")}
-    except SafetensorError as error:
-        raise PackageError("the weights are damaged", where=str(package.folder)) from error
 
 
 def _weights(program: Program) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -189,7 +178,8 @@ def _description(
 def _fine_weights(program: Program) -> set[str]:
     """Return the weights that are only looked up or added, directly or rearranged."""
     additive = (ops.embedding, ops.add, ops.sub)
-    fine, coarse = set(), set()
+    fine: set[str] = set()
+    coarse: set[str] = set()
     for node in program.graph.nodes:
         if node.op == "get_attr":
             (fine if all(user.target in additive for user in node.users) else coarse).add(str(node.target))

@@ -83,7 +83,7 @@ def _takes_bound(program: Program, name: str) -> bool:
 
 
 def _tested(keywords: dict[str, dict[str, Any]], frac_bits: int) -> dict[str, tuple[float, float]]:
-    """Return the range that the test of each series lets through: one window more than was asked for, on either side."""
+    """Return the range that the test of each series lets through: one window more than was asked for at either end."""
     return {
         name: passing_range(values["scope"][0], values["scope"][1], frac_bits)
         for name, values in keywords.items()
@@ -164,7 +164,7 @@ def _softmax_note(x: Tensor, mask: Tensor | None = None) -> _Scores:
 
 def _softmax(notes: list[_Scores], margin: float, tolerance: float) -> dict[str, Any]:
     flat = [(note.x, note.public) for note in notes]
-    constant = _extent_of_kept(flat, lambda x, keep: x)
+    constant = _extent_of_kept(flat, lambda x, _keep: x)
     centred = _extent_of_kept(flat, _centred)
     low, high = _widened(*constant, margin)
     if high - low <= EXPONENT_SPAN:
@@ -191,9 +191,7 @@ def _extent_of_kept(
     return _hull(_extent(values) for values in kept if values.numel())
 
 
-def _totals(
-    shifted: list[tuple[Tensor, _Scores]], halvings: int, margin: float
-) -> tuple[tuple[float, float], ...]:
+def _totals(shifted: list[tuple[Tensor, _Scores]], halvings: int, margin: float) -> tuple[tuple[float, float], ...]:
     """Return, per level, the range of a row's mean exponential, then of its sums of squared probabilities."""
     extents: list[list[tuple[float, float]]] = [[] for _ in range(halvings + 1)]
     for x, note in shifted:

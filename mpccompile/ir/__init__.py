@@ -1,0 +1,1 @@
+"""The graph between capture and code: its vocabulary, its edits, what it costs and what is proven of its values."""

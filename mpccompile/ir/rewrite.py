@@ -12,10 +12,7 @@ from typing import Any
 
 import torch
 from torch import fx
-from torch._subclasses.fake_tensor import (  # no public name for the mode an exported graph uses
-    FakeTensor,
-    FakeTensorMode,
-)
+from torch._subclasses import FakeTensor, FakeTensorMode  # noqa: PLC2701 - an exported graph's mode has no public name
 
 Target = Callable[..., Any]
 

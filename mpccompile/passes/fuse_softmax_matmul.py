@@ -18,8 +18,8 @@ def fuse_softmax_matmul(program: Program) -> Program:
     before: ``%p = softmax(%scores, %mask)``, ``%y = matmul(%p, %v)``
     after: ``%y = attend(%scores, %v, %mask)``
 
-    The exponentials are mixed before they are normalised: of BERT-base at 128 tokens there are half as many mixed values
-    to divide as probabilities, and the divisor is inverted meanwhile.
+    The exponentials are mixed before they are normalised: of BERT-base at 128 tokens there are half as many mixed
+    values to divide as probabilities, and the divisor is inverted meanwhile.
     """
     edit = edited(program)
     for node in edit.nodes:

@@ -116,9 +116,8 @@ class Profile:
     def table(self) -> Table:
         """Return the cost per kind of operation as a table."""
         table = Table(title="Online cost by operation")
-        for name, justify in (("operation", "left"), ("calls", "right"), ("sent", "right")):
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
-        for name in ("rounds", "seconds"):
+        table.add_column("operation")
+        for name in ("calls", "sent", "rounds", "seconds"):
             table.add_column(name, justify="right")
         for row in self.by_op():
             if row.bytes_sent or row.seconds > VISIBLE_SECONDS:

@@ -32,8 +32,8 @@ CHUNK = 1 << 14
 
 REPEATS = 2
 """Independent sums per site. A single violation is never missed, because an odd coefficient keeps it from vanishing; of
-several, a sum misses them all with probability 2^-(w - v - 1), w the width of the test and 2^v the power of two in their
-polynomials: at most 2^12, and w is 20 to 32."""
+several, a sum misses them all with probability 2^-(w - v - 1), w the width of the test and 2^v the power of two in
+their polynomials: at most 2^12, and w is 20 to 32."""
 COARSE_BITS = 4
 """The second test's window is 2^4 windows: it holds up to 11 of them and one beyond each end."""
 
@@ -76,9 +76,7 @@ def _register(wire: Wire, low: int, windows: int, window_bits: int, only: Tensor
     party.checks.append(Check(party.ledger.line, total, bits))
 
 
-def _combined(
-    wire: Wire, low: int, window_bits: int, falling: Tensor, coins: Tensor, only: Tensor | None
-) -> Tensor:
+def _combined(wire: Wire, low: int, window_bits: int, falling: Tensor, coins: Tensor, only: Tensor | None) -> Tensor:
     """Return the shares of sum_i coin_i u_i (u_i - 1) ... (u_i - n), one for each repeat.
 
     The product is the falling factorial (h - m)_D of D = n + 1 factors, h = (D >> g) public and m = r >> g, and

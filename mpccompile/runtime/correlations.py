@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -133,8 +133,8 @@ _VALUES: dict[str, Callable[..., Tensor]] = {
 }
 
 _WIDTHS: dict[str, Callable[..., int]] = {
-    "top_bit": lambda bits, width: width,
-    "falling": lambda bits, drop, degree: NARROW_BITS,
+    "top_bit": lambda _bits, width: width,
+    "falling": lambda _bits, _drop, _degree: NARROW_BITS,
     "xor_of": lambda bits: bits,
     "and": lambda bits: bits,
     "bit_of": lambda width: width,
@@ -163,14 +163,3 @@ def unpacked(step: Step, message: Tensor) -> Tensor:
 def split(step: Step, value: Tensor, share0: Tensor) -> Tensor:
     """Return rank 1's share of ``value`` given rank 0's, at full width."""
     return value ^ share0 if step.kind in XOR_SHARED else value - share0
-
-
-def static_product(name: str, left: Tensor, right: Any) -> Tensor:
-    """Multiply a mask, or a difference, by one side of a static weight.
-
-    Args:
-        name: ``"linear"`` for ``left @ right`` with a prepared operand, ``"mul"`` for element by element.
-        left: int64 [..., K] or any shape that broadcasts.
-        right: A prepared ``ring.Operand`` [K, N], or an int64 tensor.
-    """
-    return left * right if name == "mul" else ring.matmul(left, right)

@@ -41,7 +41,7 @@ def to_crypten(x: Shared) -> Any:
     result = crypten.mpc.MPCTensor.__new__(crypten.mpc.MPCTensor)
     crypten.CrypTensor.__init__(result, requires_grad=False)
     arithmetic = crypten.mpc.primitives.ArithmeticSharedTensor
-    result._tensor = arithmetic.from_shares(x.share, precision=x.frac_bits)
+    result._tensor = arithmetic.from_shares(x.share, precision=x.frac_bits)  # noqa: SLF001 - only its own code sets it
     result.ptype = crypten.mpc.arithmetic
     return result
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 from mpccompile.errors import MpcCompileError
@@ -54,9 +53,7 @@ def rsqrt(x: Shared, low: float, high: float, frac_bits: int, numerator: float =
     return (yield from _inverse(x, "rsqrt", low, high, frac_bits, numerator))
 
 
-def _inverse(
-    x: Shared, name: str, low: float, high: float, frac_bits: int, numerator: float = 1.0
-) -> Protocol[Shared]:
+def _inverse(x: Shared, name: str, low: float, high: float, frac_bits: int, numerator: float = 1.0) -> Protocol[Shared]:
     series, steps = first_guess(name, low, high, x.frac_bits)
     raw, _ = yield from evaluate(x, _times(series, math.sqrt(numerator)))
     result = yield from truncate(raw, frac_bits)
@@ -117,6 +114,3 @@ def _verification(x: Shared, y: Shared, name: str, numerator: float) -> Protocol
 def result_bits(largest: float, total_bits: int = 24) -> int:
     """Return the fractional bits that give a value of at most ``largest`` about ``total_bits`` significant bits."""
     return max(8, min(30, total_bits - math.ceil(math.log2(max(largest, 2**-20)))))
-
-
-Verification = Callable[[], Protocol[None]]

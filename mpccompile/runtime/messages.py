@@ -35,7 +35,7 @@ def receive(connection: Connection) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def send_words(connection: Connection, packed: Tensor) -> None:
     """Send raw bytes (uint8), such as a packed correction."""
-    connection.send_bytes(memoryview(packed.cpu().contiguous().numpy()))
+    connection.send_bytes(packed.cpu().contiguous().numpy().data)
 
 
 def receive_words(connection: Connection, size: int) -> Tensor:

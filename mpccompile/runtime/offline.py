@@ -31,12 +31,14 @@ class Dealer:
         device: Where to compute.
     """
 
-    def __init__(self, seeds: tuple[bytes, bytes], masked_weights: Mapping[str, tuple[int, ...]], device: torch.device) -> None:
+    def __init__(
+        self, seeds: tuple[bytes, bytes], masked_weights: Mapping[str, tuple[int, ...]], device: torch.device
+    ) -> None:
         self._seeds = seeds
         self._device = device
         self._shapes = masked_weights
         self._masks: dict[str, Tensor] = {}
-        self._operands: dict[tuple[str, str, int], object] = {}
+        self._operands: dict[tuple[str, str, int], ring.Operand] = {}
 
     def deal(self, plan: Plan, call: int, send: Send) -> None:
         """Compute every correlation of one call and send rank 1 its corrections, packed, in order."""
@@ -74,7 +76,7 @@ class Dealer:
             matrix = mask if kind == "rows" else mask.flatten(1).transpose(-1, -2)
             self._operands[key] = ring.prepare(matrix, None, bits)
         flat = source.share1.reshape(-1, source.share1.shape[-1])
-        return ring.matmul(flat, self._operands[key], ring_bits=bits).reshape(step.shape)  # type: ignore[arg-type]
+        return ring.matmul(flat, self._operands[key], ring_bits=bits).reshape(step.shape)
 
     def _weight_mask(self, name: str) -> Tensor:
         if name not in self._masks:

@@ -10,7 +10,7 @@ from torch import Tensor
 from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import ring
 from mpccompile.runtime.party import Opening, Protocol, current, together
-from mpccompile.runtime.plan import Shape, Step
+from mpccompile.runtime.plan import Step
 from mpccompile.runtime.shared import Mask, Shared, Wire
 from mpccompile.runtime.views import view
 
@@ -58,10 +58,10 @@ def truncate(x: Shared, frac_bits: int) -> Protocol[Shared]:
     """Bring a value down to ``frac_bits`` fractional bits, with no chance of a wrap-around.
 
     With z = value + 2^(m-3) in [0, 2^(m-2)) and Z = z + r mod 2^m opened, r uniform: the sum wrapped exactly when r's
-    top bit is set and Z's is not, so (Z >> s) - (r >> s) + [top(r)] (1 - top(Z)) 2^(m-s) is z >> s or one more. It is one
-    more as often as the bits taken off say, because those of r are uniform: the error is below one unit in the last
-    place, and zero on average. Modulo 2^(m-s) the carry vanishes, so the opening doubles as a masked opening of the
-    result.
+    top bit is set and Z's is not, so (Z >> s) - (r >> s) + [top(r)] (1 - top(Z)) 2^(m-s) is z >> s or one more. It is
+    one more as often as the bits taken off say, because those of r are uniform: the error is below one unit in the
+    last place, and zero on average. Modulo 2^(m-s) the carry vanishes, so the opening doubles as a masked opening of
+    the result.
 
     Args:
         x: A secret with |x| < 2^(m - 3 - x.frac_bits), m = x.bits; the result's shares are right modulo 2^64.
@@ -105,10 +105,3 @@ def open_masks(*values: tuple[Shared, int]) -> Protocol[tuple[Wire, ...]]:
     """Open several values, each at its width, in one round."""
     wires = yield from together(*(masked(value, bits) for value, bits in values))
     return wires
-
-
-def shape_of(*operands: Shape) -> Shape:
-    """Return the shape that element-by-element operands broadcast to."""
-    import torch
-
-    return tuple(torch.broadcast_shapes(*operands))

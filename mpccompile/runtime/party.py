@@ -107,14 +107,17 @@ class PlanningParty(Party):
         self.steps: list[Step] = []
 
     def draw(self, step: Step) -> Mask:
+        """Write the step down and return a mask that has a shape only."""
         self.steps.append(step)
         return Mask(len(self.steps) - 1, torch.empty(step.shape, dtype=torch.int64, device="meta"))
 
     def open(self, openings: Openings) -> tuple[Tensor, ...]:
+        """Count the round and return the shapes."""
         self.ledger.record(openings)
         return tuple(opening.share for opening in openings)
 
     def public_coins(self, shape: Sequence[int]) -> Tensor:
+        """Return the shape of the coins."""
         return torch.empty(tuple(shape), dtype=torch.int64, device="meta")
 
     def plan(self) -> Plan:
@@ -214,7 +217,7 @@ def private_function(steps: Callable[P, Protocol[R]]) -> Callable[P, R]:
     @functools.wraps(steps)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         party = current()
-        line = sys._getframe(1).f_lineno
+        line = sys._getframe(1).f_lineno  # noqa: SLF001 - documented, for all its name
         party.ledger.line = line
         started = time.perf_counter()
         result = drive(steps(*args, **kwargs))
@@ -258,11 +261,23 @@ class LiveParty(Party):
         self.seconds = {}
 
     def draw(self, step: Step) -> Mask:
+        """Return this party's share from the pool of the call.
+
+        Raises:
+            DealerError: If no call has begun, or the pool holds something else or nothing more.
+        """
         if self._pool is None:
             raise DealerError("no correlated randomness was prepared for this call")
         return self._pool.pop(step)
 
     def open(self, openings: Openings) -> tuple[Tensor, ...]:
+        """Send this party's shares, packed in one message, and return the combined values, reduced.
+
+        A value that only the other party learns comes back as this party's own share.
+
+        Raises:
+            PartyLost: If the other party is gone or silent.
+        """
         self.ledger.record(openings)
         sent = [ring.pack(opening.share, opening.bits) for opening in openings if opening.to != self.rank]
         message = torch.cat(sent) if sent else torch.empty(0, dtype=torch.uint8)
@@ -280,4 +295,5 @@ class LiveParty(Party):
         return tuple(results)
 
     def public_coins(self, shape: Sequence[int]) -> Tensor:
+        """Return the next words of the stream that both parties have the seed of."""
         return self._coins.words(tuple(shape)).to(self.device)

@@ -18,7 +18,7 @@ class Step:
     """One piece of correlated randomness; its key is its position in the plan.
 
     Attributes:
-        kind: A name in ``correlations.KINDS``.
+        kind: What it is; ``correlations`` says which kinds there are and what they mean.
         shape: Shape of the value.
         inputs: Keys of the earlier steps it is computed from.
         params: Public parameters, as JSON values.
@@ -63,7 +63,6 @@ class Plan:
 
     Attributes:
         steps: The offline program.
-        last_use: For each step, the last step that reads it (itself when none), so that memory can be freed.
         traffic: Online cost per statement, in the order run.
         offline_bytes: Bytes of corrections the dealer sends to rank 1 for one call.
     """
@@ -74,6 +73,7 @@ class Plan:
 
     @property
     def last_use(self) -> tuple[int, ...]:
+        """For each step, the last step that reads it (itself when none does), so that memory can be freed."""
         last = list(range(len(self.steps)))
         for key, step in enumerate(self.steps):
             for source in step.inputs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
@@ -49,9 +49,7 @@ REUSE_FACTOR = 2
 truncation takes 6 instead of 8 but leaves 32 bits only, so the next operation opens 6 again."""
 
 
-def operands(
-    x: Shared, y: Shared, result_shape: tuple[int, ...], bound: float | None
-) -> Protocol[tuple[Wire, Wire]]:
+def operands(x: Shared, y: Shared, result_shape: tuple[int, ...], bound: float | None) -> Protocol[tuple[Wire, Wire]]:
     """Open what is not open yet of two operands of a product.
 
     A truncation leaves a wire of its own ring less the bits it dropped, mostly 48; it serves when the product is proven
@@ -206,16 +204,16 @@ def _operand(weight: StaticWeight, kind: str, bits: int) -> ring.Operand:
     return operand
 
 
-def prepared(weight: StaticWeight, uses: Iterable[tuple[str, int]]) -> StaticWeight:
+def prepared(weight: StaticWeight, uses: Collection[tuple[str, int]]) -> StaticWeight:
     """Return the weight with an operand ready for each use, (kind, bits), and nothing else if that is all it takes.
 
-    Rank 1's differences are as many bytes as the whole model at 64 bits; a second copy of them would be the largest thing
-    in its memory.
+    Rank 1's differences are as many bytes as the whole model at 64 bits; a second copy of them would be the largest
+    thing in its memory.
     """
     matrices = [(kind, bits) for kind, bits in uses if kind != "mul"]
     for kind, bits in matrices:
         _operand(weight, kind, bits)
-    if len(matrices) < len(list(uses)):
+    if len(matrices) < len(uses):
         return weight
     nothing = torch.zeros((), dtype=torch.int64, device=weight.plain.device).expand(weight.shape)
     return StaticWeight(weight.name, nothing, weight.frac_bits, weight.operands)

@@ -60,7 +60,9 @@ class ProgramDescription:
         return cls(
             values["class_name"],
             tuple(InputDescription(i["name"], tuple(i["shape"]), i["dtype"], i["kind"]) for i in values["inputs"]),
-            tuple(WeightDescription(w["name"], tuple(w["shape"]), w["dtype"], w["frac_bits"]) for w in values["weights"]),
+            tuple(
+                WeightDescription(w["name"], tuple(w["shape"]), w["dtype"], w["frac_bits"]) for w in values["weights"]
+            ),
             values["frac_bits"],
         )
 

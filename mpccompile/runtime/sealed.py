@@ -3,7 +3,8 @@
 The dealer sends each party a seed that expands to half of everything secret, so its lines must be read by nobody else,
 the other party included. An X25519 exchange gives each line keys of its own; the key file goes into their derivation,
 so that somebody in the middle who does not hold it ends up with other keys, and the first message already fails.
-What parties send each other needs no such line: it is masked with what those seeds expand to.
+What parties send each other can be read by anybody: beyond public inputs, it is masked with what those seeds expand to.
+That nobody changes it on the way is left to the network, as the protocols trust both parties to follow them.
 """
 
 from __future__ import annotations

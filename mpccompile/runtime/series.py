@@ -37,13 +37,14 @@ LARGEST_VALUE = 2.0 ** (RING_BITS - HEADROOM_BITS - SCALE_BITS)
 """A result of ``SCALE_BITS`` fractional bits has to be truncated."""
 MAX_HARMONICS = 256
 FEWEST_WINDOWS, MOST_WINDOWS = 6, 11
-"""A range is cut into 6 to 11 windows, whichever makes them narrow: the test lets through at most one window beyond each
-end, so the fit covers one more on either side, and 8 to 13 windows fit a period of 16."""
+"""A range is cut into 6 to 11 windows, whichever makes them narrow: the test lets through at most one window beyond
+each end, so the fit covers one more on either side, and 8 to 13 windows fit a period of 16."""
 PERIOD_WINDOWS_BITS = 4
 
 
 def _normal_cdf(x: Array) -> Array:
-    return 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
+    erf: Array = np.vectorize(math.erf)(x / math.sqrt(2))
+    return 0.5 * (1 + erf)
 
 
 def _gelu_tanh_even(x: Array) -> Array:
@@ -234,7 +235,7 @@ def _least_squares(
 
 
 def _rounding(solution: Array, harmonics: int) -> float:
-    """Return the deviation that rounding the waves and the factors adds; each is uniform, and a wave averages 0.5^0.5."""
+    """Return the deviation that rounding waves and factors adds; each is uniform, and a wave averages 0.5^0.5."""
     waves = float(np.linalg.norm(solution[1:])) * 2.0**-MASK_SCALE_BITS
     factors = math.sqrt(2 * harmonics) * 2.0**-COEFFICIENT_SCALE_BITS
     return math.hypot(waves, factors) / math.sqrt(12 * 2)
@@ -248,11 +249,11 @@ def _basis(x: Array, region: _Region, harmonics: int) -> Array:
 
 
 TESTED_BITS = 48
-"""Width of an opening whose range is tested: what a truncation by 16 bits leaves, so mostly it costs nothing, and enough
-to see values up to 2^47 ring units; the series itself uses the low ``period_bits``."""
+"""Width of an opening whose range is tested: what a truncation by 16 bits leaves, so mostly it costs nothing, and
+enough to see values up to 2^47 ring units; the series itself uses the low ``period_bits``."""
 CHUNK = 1 << 14
-"""Elements evaluated at a time: the ten temporaries of at most 128 KiB stay in the second-level cache, 2.4 times faster than whole
-tensors of a feed-forward layer."""
+"""Elements evaluated at a time: the ten temporaries of at most 128 KiB stay in the second-level cache, 2.4 times faster
+than whole tensors of a feed-forward layer."""
 
 
 @dataclass(frozen=True)
@@ -330,8 +331,8 @@ def turn_back(delta: Tensor, waves: Tensor, series: Series, factor_bits: int) ->
 
 
 SINGLE_HARMONICS = 16
-"""The recurrence loses about k^2 units in the last place: 16 harmonics in float32 stay below 2^-16, at two thirds of the
-time float64 takes."""
+"""The recurrence loses about k^2 units in the last place: 16 harmonics in float32 stay below 2^-16, at two thirds of
+the time float64 takes."""
 
 
 def _turn_back_chunk(delta: Tensor, waves: Tensor, series: Series, factor_bits: int) -> Tensor:

@@ -108,7 +108,9 @@ class Session:
         for role in ("0", "1"):
             messages.send(self._links[role], {})
         rendezvous = f"file://{self._folder / 'rendezvous'}"
-        self._ask({role: ({"command": "start", "device": device, "rendezvous": rendezvous}, {}) for role in self._roles})
+        self._ask(
+            {role: ({"command": "start", "device": device, "rendezvous": rendezvous}, {}) for role in self._roles}
+        )
 
     def _spawn(self, role: str, address: str, key: bytes, threads: int) -> subprocess.Popen[bytes]:
         # -P: a file in the caller's working directory must not stand in for a module of the worker.
@@ -179,7 +181,9 @@ class Session:
                 seconds = max(float(reply["seconds"]) for reply, _ in replies.values())
                 self._prepared[program].append((self._calls, seconds))
 
-    def run(self, program: str, inputs: Mapping[str, Tensor], public: frozenset[str]) -> tuple[list[Tensor], CallReport]:
+    def run(
+        self, program: str, inputs: Mapping[str, Tensor], public: frozenset[str]
+    ) -> tuple[list[Tensor], CallReport]:
         """Run one call: rank 1 gets every input, rank 0 the public ones; rank 1 returns the outputs."""
         shown = {name: tensor for name, tensor in inputs.items() if name in public}
         with self._lock:

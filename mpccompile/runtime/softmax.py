@@ -24,12 +24,13 @@ EXPONENT_SPAN = 8.0
 the normalised result squared, which is the same softmax."""
 PROBABILITY_BITS = 26
 WEIGHT_BITS = 20
+"""Fractional bits of an exponential: 20 + 24 of the inverse + 14 of the count stay below the 61 that truncation
+takes."""
 COARSE_WEIGHT_BITS = 14
 """Exponentials kept to this many bits are evaluated in coarse fixed point, whose rounding is a tenth of theirs."""
 MIX_ERROR = 1e-4
 """Largest deviation that rounding the exponentials may bring into a mix of values of size one: each of n weights is off
 by 2^-bits / sqrt(12), and their sum is at least n times the smallest mean."""
-"""Fractional bits of an exponential: 20 + 24 of the inverse + 14 of the count stay below the 61 that truncation takes."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ def take(x: Tensor, dim: int, start: int, stop: int, step: int) -> Tensor:
     return x[tuple(index)]
 
 
-def windows(x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]) -> Tensor:
+def windows(
+    x: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> Tensor:
     """Sliding windows of x [N, C, H, W] as [N, rows, columns, C, kh, kw]; padding is zero, a valid share of zero."""
     x = torch.nn.functional.pad(x, (padding[1], padding[1], padding[0], padding[0]))
     rows = (x.shape[2] - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1

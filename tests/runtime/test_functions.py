@@ -141,7 +141,6 @@ LARGE = 2.0**14 - UNIT
 EXTREME = grid(torch.tensor([0.0, UNIT, -UNIT, 1.0, -1.0, 0.5, 1 - UNIT, LARGE, -LARGE, 123.456, -0.001]))
 HUGE = torch.tensor([0.0, UNIT, -UNIT, 2.0**45, -(2.0**45), 2.0**44 + 0.5], dtype=torch.float64)
 KEEP = torch.ones(6, 6, dtype=torch.bool).tril()
-MOST = (torch.arange(6) != 2) & (torch.arange(6)[:, None] != torch.arange(6))
 EMPTY = KEEP & (torch.arange(6) != 0)[:, None]
 SCOPE = mpc.SoftmaxRange(-3.0, 3.0, ((0.1, 4.0),))
 HALVED = mpc.SoftmaxRange(-6.0, 6.0, ((0.1, 4.0), (0.1, 1.1)), centred=True, halvings=1)
@@ -327,9 +326,7 @@ def rows() -> list[Case]:
         Case("softmax", (Secret(scores), KEEP), PROBABILITY, calibrated=SHORT, label="causal"),
         Case("softmax", (Secret(scores), EMPTY), PROBABILITY, calibrated=SHORT, label="with an empty row"),
         Case("softmax", (Secret(large), KEEP), PROBABILITY, calibrated=halved, label="halved"),
-        Case(
-            "softmax", (Secret(scores), Secret(KEEP.double())), 2 * PROBABILITY, calibrated=thin, label="secret mask"
-        ),
+        Case("softmax", (Secret(scores), Secret(KEEP.double())), 2 * PROBABILITY, calibrated=thin, label="secret mask"),
         Case("attend", (Secret(scores), mixed), reach * PROBABILITY, calibrated=SHORT),
         Case(
             "attend", (Secret(scores), mixed, EMPTY), reach * PROBABILITY, calibrated=SHORT, label="with an empty row"

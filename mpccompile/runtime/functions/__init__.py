@@ -1,14 +1,23 @@
 """The protocols that generated programs call: one for each operation of the compiler's vocabulary, same arguments.
 
-A value is a :class:`Shared` (secret), a :class:`StaticWeight` (a weight of rank 0), a :class:`ClientValue` (integers only
-rank 1 knows) or a torch tensor or number (public). Calibrated ranges come in as keyword arguments.
+A value is a :class:`Shared` (secret), a :class:`StaticWeight` (a weight of rank 0), a :class:`ClientValue` (integers
+only rank 1 knows) or a torch tensor or number (public). Calibrated ranges come in as keyword arguments.
 """
 
 from __future__ import annotations
 
 from mpccompile.runtime import checks
 from mpccompile.runtime.crypten_bridge import from_crypten, to_crypten
-from mpccompile.runtime.functions.arithmetic import add, mean, mul, neg, square, sub, sum, where
+from mpccompile.runtime.functions.arithmetic import (
+    add,
+    mean,
+    mul,
+    neg,
+    square,
+    sub,
+    sum,  # noqa: A004 - named as in ir.ops
+    where,
+)
 from mpccompile.runtime.functions.attention import attend, softmax
 from mpccompile.runtime.functions.curves import exp, gelu, reciprocal, relu, rsqrt, sigmoid, silu, tanh
 from mpccompile.runtime.functions.linear import conv2d, embedding, linear, matmul

@@ -56,7 +56,7 @@ def square(x: Secret) -> Protocol[Shared]:
 def where(mask: Tensor, x: Value, y: Value) -> Protocol[Shared]:
     """Pick by a public mask; no message."""
     keep = mask.to(torch.int64)
-    sides = []
+    sides: list[Value] = []
     for value, chosen in ((x, keep), (y, 1 - keep)):
         if isinstance(value, Secret):
             side = secret(value)

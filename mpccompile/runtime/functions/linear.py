@@ -37,21 +37,17 @@ def linear(
 @private_function
 def matmul(x: Value, y: Value, *, bound: float | None = None) -> Protocol[Shared]:
     """Batched matrix product of two secrets, or of a secret and a public matrix."""
-    if not isinstance(x, Secret) or not isinstance(y, Secret):
-        return (yield from _public_matmul(x, y))
-    left, right = yield from together(usual(x), usual(y))
-    raw = yield from product(left, right, "matmul", bound)
-    return (yield from usual(raw))
-
-
-def _public_matmul(x: Value, y: Value) -> Protocol[Shared]:
     bits = current().frac_bits
-    value = yield from usual(x if isinstance(x, Secret) else y)
-    if isinstance(x, Secret):
-        share = ring.matmul(value.share, fixed(y, bits))
+    if not isinstance(x, Secret):
+        right = yield from usual(y)
+        raw = Shared(ring.matmul(fixed(x, bits), right.share), right.frac_bits + bits)
+    elif not isinstance(y, Secret):
+        left = yield from usual(x)
+        raw = Shared(ring.matmul(left.share, fixed(y, bits)), left.frac_bits + bits)
     else:
-        share = ring.matmul(fixed(x, bits), value.share)
-    return (yield from usual(Shared(share, value.frac_bits + bits)))
+        left, right = yield from together(usual(x), usual(y))
+        raw = yield from product(left, right, "matmul", bound)
+    return (yield from usual(raw))
 
 
 @private_function

@@ -91,8 +91,8 @@ def _weighted(x: Shared, weight: Value | None) -> Protocol[Shared]:
         return x
     if isinstance(weight, StaticWeight):
         raw = yield from static_product(x, weight, "mul")
-    elif isinstance(weight, Shared):
-        raw = yield from product(x, weight, "mul")
+    elif isinstance(weight, Secret):
+        raw = yield from product(x, secret(weight), "mul")
     else:
         bits = current().frac_bits
         raw = Shared(x.share * fixed(weight, bits), x.frac_bits + bits)

@@ -18,15 +18,23 @@ Secret = Shared | StaticWeight | ClientValue
 """Values of which a party holds a share; instances of CrypTensor come in through :func:`from_crypten`."""
 
 
-Value = Secret | Tensor | float | int
+Public = Tensor | float | int
+"""Values that both parties know."""
+
+
+Value = Secret | Public
 
 
 Range = tuple[float, float]
-
+"""Lower and upper end of a calibrated range."""
 
 
 def secret(x: Value) -> Shared:
-    """Return a value as a sharing: of a weight rank 1's share is zero, of the client's integers rank 0's is."""
+    """Return a value as a sharing: of a weight rank 1's share is zero, of the client's integers rank 0's is.
+
+    Raises:
+        MpcCompileError: If the value is public.
+    """
     if isinstance(x, Shared):
         return x
     if isinstance(x, ClientValue):
@@ -57,6 +65,7 @@ def aligned(x: Shared, y: Shared) -> tuple[Shared, Shared]:
 
 
 def raised_to(x: Shared, frac_bits: int) -> Shared:
+    """Return a secret at ``frac_bits`` fractional bits, no fewer than it has, exactly."""
     return x if x.frac_bits == frac_bits else Shared(x.share << (frac_bits - x.frac_bits), frac_bits)
 
 
@@ -69,19 +78,35 @@ def usual(x: Value) -> Protocol[Shared]:
 
 
 def added(x: Value, y: Value, sign: int) -> Protocol[Shared]:
-    if isinstance(x, Secret) and isinstance(y, Secret):
+    """Return x + sign * y of broadcasting shapes, ``sign`` 1 or -1, at the larger number of fractional bits.
+
+    Raises:
+        MpcCompileError: If both are public.
+    """
+    if not isinstance(x, Secret):
+        return (yield from added(Shared(sign * secret(y).share, secret(y).frac_bits), x, 1))
+    if isinstance(y, Secret):
         left, right = aligned(secret(x), secret(y))
         return Shared(left.share + sign * right.share, left.frac_bits, bits=min(left.bits, right.bits))
-    if isinstance(x, Secret):
-        left = secret(x)
-        public = fixed(y, left.frac_bits)
-        shape = torch.broadcast_shapes(left.shape, public.shape)
-        moved = sign * public if current().rank == 0 else torch.zeros_like(public)
-        return Shared((left.share + moved).expand(shape), left.frac_bits, bits=left.bits)
-    return (yield from added(Shared(sign * secret(y).share, secret(y).frac_bits), x, 1))
+    left = secret(x)
+    public = fixed(y, left.frac_bits)
+    shape = torch.broadcast_shapes(left.shape, public.shape)
+    moved = sign * public if current().rank == 0 else torch.zeros_like(public)
+    return Shared((left.share + moved).expand(shape), left.frac_bits, bits=left.bits)
 
 
 def times(x: Value, y: Value, bound: float | None, *, last: bool) -> Protocol[Shared]:
+    """Return x * y element by element, truncated unless a factor is public.
+
+    Args:
+        x: Left factor.
+        y: Right factor, of a shape that broadcasts.
+        bound: What the result's absolute value is proven to stay below.
+        last: Whether no product reads the result.
+
+    Raises:
+        MpcCompileError: If both are public.
+    """
     if not isinstance(y, Secret):
         return (yield from scaled(x, y))
     if not isinstance(x, Secret):
@@ -98,6 +123,7 @@ def times(x: Value, y: Value, bound: float | None, *, last: bool) -> Protocol[Sh
 
 
 def scaled(x: Value, factor: Tensor | float) -> Protocol[Shared]:
+    """Multiply a secret by a public factor; one that is not whole adds the program's fractional bits."""
     if is_whole(factor):
         value = secret(x)
         whole = torch.as_tensor(factor).to(device=value.share.device, dtype=torch.int64)
@@ -107,6 +133,7 @@ def scaled(x: Value, factor: Tensor | float) -> Protocol[Shared]:
 
 
 def size_of(shape: Sequence[int]) -> int:
+    """Return the number of elements of a shape."""
     size = 1
     for length in shape:
         size *= length
@@ -129,3 +156,4 @@ def divided(x: Shared, count: int, frac_bits: int) -> Protocol[Shared]:
 
 
 FACTOR_BITS = 20
+"""Fractional bits of one over what is left of a count, which is between 1 and 2."""
