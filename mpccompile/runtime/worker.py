@@ -7,7 +7,6 @@ import json
 import os
 import resource
 import secrets
-import shutil
 import sys
 import threading
 import time
@@ -275,12 +274,11 @@ def _failure(error: Exception) -> dict[str, Any]:
     return {"ok": False, "error": "PartyLost" if lost else "MpcCompileError", "what": what, "trace": trace}
 
 
-def _end_with(parent: int, folder: Path) -> None:
-    """End this process when its parent is gone, even in the middle of a computation, and remove what that left."""
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone, even in the middle of a computation."""
     while True:
         time.sleep(1)
         if os.getppid() != parent:
-            shutil.rmtree(folder, ignore_errors=True)
             os._exit(1)
 
 
@@ -294,8 +292,7 @@ def main() -> None:
     parser.add_argument("--stock", choices=["TTP", "TFP"])
     arguments = parser.parse_args()
     key = bytes.fromhex(sys.stdin.readline().strip())
-    folder = Path(arguments.control).parent
-    threading.Thread(target=_end_with, args=(os.getppid(), folder), daemon=True).start()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(arguments.threads)
     torch.set_grad_enabled(False)
     control = Client(arguments.control, authkey=key)

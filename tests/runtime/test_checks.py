@@ -74,13 +74,13 @@ def test_values_in_range_are_never_reported(scope):
     series = fit("silu", low, high, 1e-3, FRAC_BITS)
 
     def program(a):
-        for _ in range(5):
+        for _ in range(4):
             wire = yield from masked(mpc.neg(mpc.neg(a)), TESTED_BITS)
             checks.expect_window(wire, series.origin, series.windows, series.window_bits)
         yield from checks.finish()
         return a
 
-    for _ in range(4):
+    for _ in range(2):
         run_call(program, share(x))
 
 
