@@ -98,9 +98,6 @@ def one_line_error(said):
     return lines[0]
 
 
-# -------------------------------------------------------------------------------------------------------------- the app
-
-
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["party", "--help"]])
 def test_help_and_version_load_no_heavy_library(arguments):
     script = (
@@ -172,9 +169,6 @@ def test_the_demo_is_given_a_console_and_is_smaller_when_quick(call, monkeypatch
     (_first, full), (_second, quick) = given
     assert full == {}
     assert quick["training_steps"] < 300
-
-
-# -------------------------------------------------------------------------------------------------------------- compile
 
 
 def test_compile_writes_a_package(call, factories):
@@ -249,9 +243,6 @@ def test_compile_without_inputs_is_a_usage_error(call, factories):
 )
 def test_an_option_that_means_nothing_is_told(call, factories, options, message):
     assert message in one_line_error(call("compile", "cli_factories:mlp", "-o", "package", *options)[2])
-
-
-# --------------------------------------------------------------------------------------------------------- run, profile
 
 
 def test_run_writes_the_models_outputs(call, package, arrays, tmp_path):
@@ -332,9 +323,6 @@ def test_profile_says_when_made_up_inputs_do_not_do(call, factories):
     assert "made-up inputs are not in the calibrated ranges. Give --input" in one_line_error(said)
 
 
-# ------------------------------------------------------------------------------------------------------- passes, doctor
-
-
 def test_passes_are_listed_with_what_they_do(call):
     code, out, said = call("passes")
     assert (code, said) == (0, "")
@@ -376,9 +364,6 @@ def test_the_doctor_lives_without_proc_and_packages(monkeypatch):
     failed = doctor._private_run(fail)
     assert (failed.works, failed.value) == (False, "MpcCompileError: nothing works")
     assert doctor._private_run(lambda: float("nan")).works is False
-
-
-# ----------------------------------------------------------------------------------------------------- several machines
 
 
 def test_a_key_file_is_made_once(call, tmp_path):

@@ -20,7 +20,7 @@ from mpccompile.codegen.emit_crypten import emit_crypten
 from mpccompile.errors import PackageError
 from mpccompile.ir import ops
 from mpccompile.ir.program import InputSpec, OutputSpec, PassRecord, Program, Secrecy
-from mpccompile.ir.rewrite import weight_data
+from mpccompile.ir.rewrite import arguments, weight_data
 from mpccompile.options import Options
 from mpccompile.runtime.plan import Plan, Traffic
 from mpccompile.runtime.program import ProgramDescription, load_class, make_plan
@@ -158,13 +158,14 @@ def _weights(program: Program) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 def _description(
     program: Program, emitted: Emitted, secret: Mapping[str, Tensor], public: Mapping[str, Tensor], options: Options
 ) -> dict[str, Any]:
-    fine = _fine_weights(program)
+    fine, factors = _fine_weights(program), _factors(program)
     weights = [
         {
             "name": name,
             "shape": list(data.shape),
             "dtype": _name(data.dtype),
             "frac_bits": (FINE_BITS if name in fine else options.frac_bits) if name in secret else None,
+            "factor": name in factors,
         }
         for name, data in sorted({**secret, **public}.items())
     ]
@@ -184,6 +185,18 @@ def _fine_weights(program: Program) -> set[str]:
         if node.op == "get_attr":
             (fine if all(user.target in additive for user in node.users) else coarse).add(str(node.target))
     return fine - coarse
+
+
+def _factors(program: Program) -> set[str]:
+    """Return the weights that are only ever the matrix of a linear or a convolution."""
+    factors: set[str] = set()
+    others: set[str] = set()
+    for node in program.graph.nodes:
+        if node.op == "get_attr":
+            products = (ops.linear, ops.conv2d)
+            alone = all(user.target in products and arguments(user)["weight"] is node for user in node.users)
+            (factors if alone else others).add(str(node.target))
+    return factors - others
 
 
 def _kind(spec: InputSpec) -> str:

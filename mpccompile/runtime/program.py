@@ -37,12 +37,16 @@ class InputDescription:
 
 @dataclass(frozen=True)
 class WeightDescription:
-    """One tensor of the weights file; ``frac_bits`` is None for a public constant."""
+    """One tensor of the weights file.
+
+    ``frac_bits`` is None for a public constant; ``factor`` marks a weight that is only ever the matrix of a product.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     frac_bits: int | None
+    factor: bool
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ class ProgramDescription:
             values["class_name"],
             tuple(InputDescription(i["name"], tuple(i["shape"]), i["dtype"], i["kind"]) for i in values["inputs"]),
             tuple(
-                WeightDescription(w["name"], tuple(w["shape"]), w["dtype"], w["frac_bits"]) for w in values["weights"]
+                WeightDescription(w["name"], tuple(w["shape"]), w["dtype"], w["frac_bits"], w["factor"])
+                for w in values["weights"]
             ),
             values["frac_bits"],
         )

@@ -157,9 +157,12 @@ class PartyWorker:
             if weight.frac_bits is None:
                 continue
             online = self._own(weight.name, weight.shape, weight.frac_bits, secret)
-            weights[weight.name] = online
             if weight.name in masked:
-                differences[weight.name] = self._difference(online, seed, static_uses(plan, weight.name))
+                uses = static_uses(plan, weight.name)
+                differences[weight.name] = self._difference(online, seed, uses)
+                if weight.factor and self._rank == 0:
+                    online = differences[weight.name] = prepared(online, uses)
+            weights[weight.name] = online
         loaded = _Loaded(seed, load_class(path / "model.py", description.class_name)(weights), description, plan)
         loaded.offline_weights = differences
         self._programs[program] = loaded
@@ -167,7 +170,7 @@ class PartyWorker:
 
     def _own(self, name: str, shape: tuple[int, ...], frac_bits: int, secret: dict[str, Tensor]) -> StaticWeight:
         if self._rank == 0:
-            return StaticWeight(name, ring.encode(secret[name], frac_bits).to(self._device), frac_bits)
+            return StaticWeight(name, ring.encode(secret.pop(name), frac_bits).to(self._device), frac_bits)
         zeros = torch.zeros((), dtype=torch.int64, device=self._device).expand(shape)
         return StaticWeight(name, zeros, frac_bits)
 
