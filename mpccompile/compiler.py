@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mpccompile.capture.from_torch import capture
 from mpccompile.codegen import package
-from mpccompile.codegen.ranges import calibrate
+from mpccompile.codegen.ranges import calibrate, with_input_limits
 from mpccompile.ir.program import PassRecord, Program
 from mpccompile.lowering.lower import lower
 from mpccompile.passes.driver import run_passes
@@ -92,6 +92,7 @@ def build(
     program = lower(program)
     program = run_passes(program, passes, observer=observer)
     batches = [program.example_inputs, *(_in_order(program, batch) for batch in calibration)]
+    program = with_input_limits(program, batches, options)
     sites = calibrate(program, batches, options) if options.target == "mpccompile" else {}
     logger.info("compiled %s: %d operations", program.name, len(program.graph.nodes))
     return package.write(program, sites, options, folder)

@@ -25,6 +25,7 @@ from mpccompile.ir.program import OutputSpec, Secrecy
 from mpccompile.options import Options
 from mpccompile.report import compare
 from mpccompile.report.profile import Profile
+from mpccompile.runtime.program import check_limit
 from mpccompile.runtime.ring import WORD_BITS
 from mpccompile.runtime.session import CallReport, Session
 
@@ -275,6 +276,7 @@ def _checked(package: Package, tensors: Mapping[str, Tensor]) -> dict[str, Tenso
                 where=f"input {spec.name}",
                 hint=f"Convert it with .to({spec.dtype}).",
             )
+        check_limit(spec.name, value, spec.limit)
     return {spec.name: tensors[spec.name].to(spec.dtype) for spec in package.inputs}
 
 

@@ -71,6 +71,7 @@ class Writer:
         self._lines: list[str] = []
         self._statements: list[Statement] = []
         self._names: dict[fx.Node, str] = {}
+        self._counts: dict[str, int] = {}
         self._module_path: str | None = None
 
     def header(self, class_name: str) -> list[str]:
@@ -105,6 +106,12 @@ class Writer:
             outputs = list(results) if isinstance(results, tuple | list) else [results]
             self._lines.append(f"        return {', '.join(self.result(self.text(output)) for output in outputs)}")
 
+    def _fresh(self, op: str) -> str:
+        """Return the next variable of an operation, numbered in the order of the program."""
+        base = identifier(op.partition(".")[0])
+        self._counts[base] = self._counts.get(base, 0) + 1
+        return f"{base}_{self._counts[base]}"
+
     def _call(self, node: fx.Node) -> None:
         origin = origin_of(node)
         if origin.module_path != self._module_path:
@@ -112,7 +119,7 @@ class Writer:
             self._lines += ["", f"        # {origin.module_path or 'the model itself'}"]
         op = _OPS.get(node.target)
         code = self.expression(node, op) if op else f"{_aten(node.target)}({', '.join(self.arguments(node))})"
-        name = self._names[node] = identifier(node.name)
+        name = self._names[node] = self._fresh(op or _aten(node.target).split(".")[-2])
         line = len(self._lines) + 1
         self._lines.append(f"        {name} = {code}  # {self._comment(line, node, origin)}")
         if op:

@@ -170,7 +170,13 @@ def _description(
         for name, data in sorted({**secret, **public}.items())
     ]
     inputs = [
-        {"name": spec.name, "shape": list(spec.shape), "dtype": _name(spec.dtype), "kind": _kind(spec)}
+        {
+            "name": spec.name,
+            "shape": list(spec.shape),
+            "dtype": _name(spec.dtype),
+            "kind": _kind(spec),
+            "limit": spec.limit,
+        }
         for spec in program.inputs
     ]
     return {"class_name": emitted.class_name, "inputs": inputs, "weights": weights, "frac_bits": options.frac_bits}
@@ -232,13 +238,21 @@ def _manifest(
 
 
 def _input_json(spec: InputSpec) -> dict[str, Any]:
-    return {"name": spec.name, "shape": list(spec.shape), "dtype": _name(spec.dtype), "secrecy": spec.secrecy.value}
+    return {
+        "name": spec.name,
+        "shape": list(spec.shape),
+        "dtype": _name(spec.dtype),
+        "secrecy": spec.secrecy.value,
+        "limit": spec.limit,
+    }
 
 
 def _package(folder: Path, manifest: Mapping[str, Any]) -> Package:
     try:
         inputs = tuple(
-            InputSpec(row["name"], tuple(row["shape"]), getattr(torch, row["dtype"]), Secrecy(row["secrecy"]))
+            InputSpec(
+                row["name"], tuple(row["shape"]), getattr(torch, row["dtype"]), Secrecy(row["secrecy"]), row["limit"]
+            )
             for row in manifest["inputs"]
         )
         output = manifest["output"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.bounds import bounds
+from mpccompile.ir.program import Secrecy
 from mpccompile.runtime.series import passing_range
 from mpccompile.runtime.softmax import EXPONENT_SPAN, SoftmaxRange, centre_weights
 
@@ -89,6 +90,21 @@ def _tested(keywords: dict[str, dict[str, Any]], frac_bits: int) -> dict[str, tu
         for name, values in keywords.items()
         if isinstance(values.get("scope"), tuple)
     }
+
+
+INPUT_MARGIN = 4.0
+"""A secret input may be this much larger than ``range_margin`` times what calibration saw, before it is refused."""
+
+
+def with_input_limits(program: Program, batches: Sequence[Sequence[Tensor]], options: Options) -> Program:
+    """Return the program with a limit on every secret float input: a power of two above what the batches hold."""
+    inputs = []
+    for index, spec in enumerate(program.inputs):
+        limited = spec.secrecy is Secrecy.SECRET and spec.dtype.is_floating_point
+        seen = max((float(batch[index].abs().max()) for batch in batches if batch[index].numel()), default=0.0)
+        limit = 2.0 ** math.ceil(math.log2(max(1.0, seen * options.range_margin * INPUT_MARGIN)))
+        inputs.append(replace(spec, limit=limit) if limited else spec)
+    return program.with_changes(inputs=tuple(inputs))
 
 
 class _Watcher(fx.Interpreter):

@@ -64,15 +64,17 @@ class _Walker(fx.Interpreter):
     def __init__(self, program: Program, tested: Ranges) -> None:
         super().__init__(program.module)
         self._tested = tested
-        self._secret = {spec.name for spec in program.inputs if spec.secrecy.value == "secret"}
+        self._limits = {spec.name: spec.limit for spec in program.inputs}
         self._attributes = program.secret_attributes
         self.largest: dict[str, float] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         if n.op == "placeholder":
             value = super().run_node(n)
-            secret = str(n.target) in self._secret and value.is_floating_point()
-            return _unknown(n) if secret else value
+            if not value.is_floating_point():
+                return value
+            limit = self._limits.get(str(n.target))
+            return _unknown(n) if limit is None else _constant(n, limit)
         if n.op == "get_attr" and str(n.target) in self._attributes:
             value = super().run_node(n)
             return Bound(value.abs())
@@ -111,7 +113,8 @@ def _size(x: Any) -> Tensor:
     return x.size if isinstance(x, Bound) else torch.as_tensor(x, dtype=torch.float32).abs()
 
 
-def _linear(_n: fx.Node, x: Bound, weight: Any, bias: Any = None) -> Bound:
+def _linear(_n: fx.Node, x: Any, weight: Any, bias: Any = None) -> Bound:
+    x = x if isinstance(x, Bound) else Bound(_size(x))
     rows = _size(weight)
     by_length = x.row_length * rows.square().sum(-1).sqrt()
     size = torch.minimum(_finite_matmul(x.size, rows.T), by_length.expand(*x.size.shape[:-1], -1))

@@ -20,12 +20,16 @@ class Secrecy(Enum):
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One tensor input of the program; ``name`` is the placeholder's target and the user's keyword."""
+    """One tensor input of the program; ``name`` is the placeholder's target and the user's keyword.
+
+    ``limit`` is what a secret float input's values may not exceed: proofs of what fits the ring start from it.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
     secrecy: Secrecy
+    limit: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,17 @@ A masked opening D = x + r already tells the window of x up to one: with u = (D 
 So x in [0, n 2^g) gives u in {0, ..., n}, and any x outside [-2^g, (n + 1) 2^g) gives another u. The polynomial
 u (u - 1) ... (u - n) is zero on the first set; it costs no message, because the dealer shares the falling factorials of
 r >> g. Modulo a power of two it is zero in more places, where one factor holds nearly all of the modulus: a second test
-with a single window 16 times as wide, whose polynomial u (u - 1) has no such places, keeps x away from them. All tests
-of a statement are added up with public random odd coefficients, multiplied by a secret random odd number, and opened
-once: zero says that every value was in range.
+with a single window 16 times as wide, whose polynomial u (u - 1) has no such places, keeps x away from them.
+
+All polynomials are zero exactly when one party's shares are the negatives of the other's, word by word. So each party
+adds up its words with public random coefficients, in a wider ring where no violations cancel, and the sums of a
+statement are compared by a digest: the difference, times a secret random odd number, is opened once, and zero says that
+every value was in range.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,9 +35,9 @@ CHUNK = 1 << 14
 """Elements tested at a time, so that temporaries stay in the second-level cache."""
 
 REPEATS = 2
-"""Independent sums per site. A single violation is never missed, because an odd coefficient keeps it from vanishing; of
-several, a sum misses them all with probability 2^-(w - v - 1), w the width of the test and 2^v the power of two in
-their polynomials: at most 2^12, and w is 20 to 32."""
+"""Independent sums per test. Words that differ do so by less than 2^32, so a sum modulo 2^64 misses them with probability
+2^-32, however many there are; and never a single one, because the coefficients are odd."""
+DIGEST_BYTES = 8
 COARSE_BITS = 4
 """The second test's window is 2^4 windows: it holds up to 11 of them and one beyond each end."""
 
@@ -44,13 +48,11 @@ class Check:
 
     Attributes:
         line: Statement whose values were tested.
-        total: Shares of ``REPEATS`` random combinations, zero when every value is in range.
-        bits: Ring width the totals are valid in.
+        total: This party's ``REPEATS`` random combinations; both parties have the same when every value is in range.
     """
 
     line: int
     total: Tensor
-    bits: int
 
 
 def expect_window(wire: Wire, low: int, windows: int, window_bits: int, only: Tensor | None = None) -> None:
@@ -68,18 +70,18 @@ def expect_window(wire: Wire, low: int, windows: int, window_bits: int, only: Te
 
 def _register(wire: Wire, low: int, windows: int, window_bits: int, only: Tensor | None) -> None:
     party = current()
-    bits = min(wire.bits - window_bits, NARROW_BITS)
     degree = windows + 1
     falling = draw("falling", (degree, *wire.mask.share.shape), wire.mask, params=(wire.bits, window_bits, degree))
     coins = party.public_coins((REPEATS, *wire.mask.share.shape)) | 1
     total = _combined(wire, low, window_bits, falling.share, coins, only)
-    party.checks.append(Check(party.ledger.line, total, bits))
+    party.checks.append(Check(party.ledger.line, total))
 
 
 def _combined(wire: Wire, low: int, window_bits: int, falling: Tensor, coins: Tensor, only: Tensor | None) -> Tensor:
-    """Return the shares of sum_i coin_i u_i (u_i - 1) ... (u_i - n), one for each repeat.
+    """Return sum_i coin_i s_i modulo 2^64, one for each repeat, of shares s_i of u_i (u_i - 1) ... (u_i - n).
 
-    The product is the falling factorial (h - m)_D of D = n + 1 factors, h = (D >> g) public and m = r >> g, and
+    A share is taken as the integer below 2^bits that it is, at rank 1 that of its negative: the same one at both if the
+    polynomial is zero. The product is the falling factorial (h - m)_D of D = n + 1 factors, h = (D >> g) public and m = r >> g, and
     falling factorials of sums expand as powers do (Vandermonde): (h - m)_D = sum_i C(D, i) (h)_(D-i) (-m)_i. The dealer
     shares C(D, i) (-m)_i, so an element takes 2 D multiplications, of 32 bits: what a truncation to 48 leaves above a
     window of 2^16, and half the time and memory of 64.
@@ -87,14 +89,16 @@ def _combined(wire: Wire, low: int, window_bits: int, falling: Tensor, coins: Te
     if coins.device.type == "meta":
         return torch.empty(REPEATS, dtype=torch.int64, device="meta")
     delta, rows = wire.delta.reshape(-1), falling.reshape(falling.shape[0], -1)
-    factors = (coins if only is None else coins * only).reshape(REPEATS, -1).to(torch.int32)
+    factors = (coins if only is None else coins * only).reshape(REPEATS, -1)
+    bits = min(wire.bits - window_bits, NARROW_BITS)
     total = torch.zeros(REPEATS, dtype=torch.int64, device=delta.device)
     size = CHUNK if delta.device.type == "cpu" else max(1, delta.numel())
     for start in range(0, delta.numel(), size):
         part = slice(start, start + size)
         high = ring.logical_shift_right(ring.reduce(delta[part] - low, wire.bits), window_bits)
         share = _falling_product(high.to(torch.int32), rows[:, part], current().rank)
-        total += (factors[:, part] * share).sum(1)
+        words = ring.reduce((share if current().rank == 0 else -share).to(torch.int64), bits)
+        total += (factors[:, part] * words).sum(1)
     return total
 
 
@@ -131,11 +135,11 @@ def _on_line(line: int, verification: Callable[[], Protocol[None]]) -> Protocol[
 
 
 def finish() -> Protocol[None]:
-    """Open whether every value of the call stayed in range, one masked number per site.
+    """Open whether every value of the call stayed in range, one masked number per test.
 
     Raises:
-        RangeExceeded: Naming the statements that did not. Both parties learn which, and the power of two in a random
-            combination of their polynomials, which no odd factor hides: a hint of how far out a value was.
+        RangeExceeded: Naming the statements that did not; both parties learn which, and nothing else: the difference of
+            two digests tells nothing of what they are of.
     """
     party = current()
     deferred, party.deferred = party.deferred, []
@@ -143,19 +147,28 @@ def finish() -> Protocol[None]:
     checks, party.checks = party.checks, []
     if not checks:
         return
-    totals = torch.stack([check.total << (RING_BITS - check.bits) for check in checks])
-    mask = draw("mask", totals.shape)
-    seed = draw("mask", totals.shape)
-    odd = draw("odd", totals.shape, seed)
-    crossed = draw("mul", totals.shape, mask, odd)
-    (delta,) = yield (Opening(totals + mask.share, RING_BITS),)
+    digests = _digests(torch.stack([check.total for check in checks]))
+    mask = draw("mask", digests.shape)
+    seed = draw("mask", digests.shape)
+    odd = draw("odd", digests.shape, seed)
+    crossed = draw("mul", digests.shape, mask, odd)
+    (delta,) = yield (Opening((digests if party.rank == 0 else -digests) + mask.share, RING_BITS),)
     (opened,) = yield (Opening(delta * odd.share - crossed.share, RING_BITS),)
     if opened.device.type == "meta":
         return
-    failed = [check.line for check, values in zip(checks, opened, strict=True) if bool((values != 0).any())]
+    failed = [check.line for check, value in zip(checks, opened.tolist(), strict=True) if value]
     if failed:
         raise RangeExceeded(
             "a private value left the range it was calibrated for, so no answer is given",
             where=", ".join(f"model.py:{line}" for line in sorted(set(failed))),
             hint="Compile with example_inputs that look like the data, or with a larger range_margin.",
         )
+
+
+def _digests(totals: Tensor) -> Tensor:
+    """Return a word for each row, equal for equal rows and random otherwise."""
+    if totals.device.type == "meta":
+        return totals[:, 0]
+    rows = totals.cpu().contiguous().numpy()
+    words = [hashlib.blake2b(row.tobytes(), digest_size=DIGEST_BYTES).digest() for row in rows]
+    return torch.frombuffer(bytearray(b"".join(words)), dtype=torch.int64).to(totals.device)

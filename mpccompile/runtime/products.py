@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
+from mpccompile.errors import InputError
 from mpccompile.runtime import ring
 from mpccompile.runtime.openings import HEADROOM_BITS, RING_BITS, draw, open_masks
 from mpccompile.runtime.party import Opening, Protocol, current
@@ -152,10 +153,24 @@ def _open_to_owner(x: ClientValue, bits: int) -> Protocol[Wire]:
     return Wire(delta, mask, bits, 0)
 
 
+def _valid(ids: Tensor, classes: int) -> Tensor:
+    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < classes:
+        wrong = ids[(ids < 0) | (ids >= classes)]
+        raise InputError(
+            f"the id {int(wrong.flatten()[0])} is outside the table of {classes} rows",
+            hint="Use the tokenizer that belongs to the model.",
+        )
+    return ids
+
+
 def open_one_hot(ids: ClientValue, classes: int, bits: int) -> Protocol[Wire]:
-    """Send rank 0 the masked one-hot rows of the client's ids [...]; the wire has shape [..., classes]."""
+    """Send rank 0 the masked one-hot rows of the client's ids [...]; the wire has shape [..., classes].
+
+    Raises:
+        InputError: At rank 1, if an id is no row of the table.
+    """
     rows = torch.arange(classes, device=ids.plain.device)
-    one_hot = (ids.plain.unsqueeze(-1) == rows).to(torch.int64) if current().rank == 1 else None
+    one_hot = (_valid(ids.plain, classes).unsqueeze(-1) == rows).to(torch.int64) if current().rank == 1 else None
     shape = (*ids.shape, classes)
     mask = draw("client_mask", shape)
     share = mask.share if one_hot is None else mask.share + one_hot

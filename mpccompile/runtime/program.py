@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mpccompile.errors import PackageError
+from mpccompile.errors import InputError, PackageError
 from mpccompile.runtime import checks
 from mpccompile.runtime.crypten_bridge import from_crypten, to_crypten
 from mpccompile.runtime.party import Opening, PlanningParty, Protocol, activate, current, drive
@@ -27,12 +27,17 @@ OUTPUT_LINE = 0
 
 @dataclass(frozen=True)
 class InputDescription:
-    """One input of a program: ``kind`` is ``"public"``, ``"shared"`` or ``"client"`` (integers rank 1 looks up)."""
+    """One input of a program.
+
+    ``kind`` is ``"public"``, ``"shared"`` or ``"client"`` (integers rank 1 looks up); a shared input's values may not
+    exceed ``limit`` in size.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     kind: str
+    limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,30 @@ class ProgramDescription:
         """Rebuild from the manifest's ``program`` entry."""
         return cls(
             values["class_name"],
-            tuple(InputDescription(i["name"], tuple(i["shape"]), i["dtype"], i["kind"]) for i in values["inputs"]),
+            tuple(
+                InputDescription(i["name"], tuple(i["shape"]), i["dtype"], i["kind"], i["limit"])
+                for i in values["inputs"]
+            ),
             tuple(
                 WeightDescription(w["name"], tuple(w["shape"]), w["dtype"], w["frac_bits"], w["factor"])
                 for w in values["weights"]
             ),
             values["frac_bits"],
+        )
+
+
+def check_limit(name: str, value: Tensor, limit: float | None) -> None:
+    """Refuse an input larger than the one the program's proofs start from.
+
+    Raises:
+        InputError: If a value exceeds the limit.
+    """
+    if limit is not None and value.numel() and float(value.abs().max()) > limit:
+        raise InputError(
+            f"the input holds {float(value.abs().max()):.4g}, outside the range of {-limit:g} to {limit:g}"
+            " that the program was calibrated for",
+            where=f"input {name}",
+            hint="Compile with example_inputs that look like the data.",
         )
 
 

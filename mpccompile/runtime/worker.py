@@ -28,7 +28,7 @@ from mpccompile.runtime.party import LiveParty, Pool, activate, drive
 from mpccompile.runtime.plan import Plan, Step
 from mpccompile.runtime.prg import Prg
 from mpccompile.runtime.products import prepared
-from mpccompile.runtime.program import ProgramDescription, execute, load_class, reveal
+from mpccompile.runtime.program import ProgramDescription, check_limit, execute, load_class, reveal
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
 
 SEED_BYTES = 32
@@ -239,6 +239,7 @@ class PartyWorker:
             else:
                 share = stream.words(item.shape)
                 if self._rank == 1:
+                    check_limit(item.name, tensors[item.name], item.limit)
                     share = ring.encode(tensors[item.name], bits) - share
                 inputs.append(to_crypten(Shared(share.to(self._device), bits)))
         return inputs

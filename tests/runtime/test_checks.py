@@ -88,13 +88,21 @@ def around(edge: float) -> list[float]:
     return [edge + step * UNIT for step in (-1, 0, 1)]
 
 
+LAST_POWERS = 20
+
+
 def far_values() -> list[float]:
     """Return values outside of the margin: just outside, around every power of two, and where windows repeat."""
     low, high = passing_range(LOW, HIGH, FRAC_BITS)
     window_bits = fit("gelu", LOW, HIGH, TOLERANCE, FRAC_BITS).window_bits
     found = [low - UNIT, high + UNIT, low - 1, high + 1]
     for power in range(5, TESTED_BITS - FRAC_BITS - 1):
-        found += [sign * value for sign in (1.0, -1.0) for value in (*around(2.0**power), 2.0**power + HIGH / 2)]
+        found += [
+            2.0**power,
+            -(2.0**power),
+            2.0**power + HIGH / 2,
+            *(around(2.0**power) if power > LAST_POWERS else []),
+        ]
     # A polynomial with a root in every window of the period would take these for values in range.
     period = 2.0 ** (window_bits + 4 - FRAC_BITS)
     found += [0.5 + count * period for count in (1, -1, 2, 3, 1 << 10, 1 << 24)]
@@ -222,10 +230,10 @@ def test_all_tests_of_a_call_share_two_rounds():
 
 INVERSES = {"reciprocal": lambda x: 1 / x, "rsqrt": lambda x: x**-0.5}
 SWEEP = [
-    *torch.linspace(0.02, 0.5, 20).tolist(),
-    *torch.linspace(4.0, 8.0, 20).tolist(),
-    *torch.logspace(1, 8.6, 20).tolist(),
-    *(-torch.logspace(-4, 8.6, 15)).tolist(),
+    *torch.linspace(0.02, 0.5, 12).tolist(),
+    *torch.linspace(4.0, 8.0, 12).tolist(),
+    *torch.logspace(1, 8.6, 12).tolist(),
+    *(-torch.logspace(-4, 8.6, 10)).tolist(),
     0.0,
     UNIT,
 ]
@@ -279,7 +287,7 @@ def test_norms_out_of_range_are_reported_or_right(norm, columns):
     normal = unit_rows(columns)
     prepared = Prepared(checked(lambda a: getattr(mpc, norm)(a, variance=VARIANCE)), share(normal))
     # Dense where a sum of squares comes near the size of the ring and wraps around into the range again.
-    factors = [0.0, 1e-4, 0.01, 0.1, 0.3, 0.45, *(1.1 * 1.35**step for step in range(40))]
+    factors = [0.0, 1e-4, 0.01, 0.1, 0.3, 0.45, *(1.1 * 1.45**step for step in range(28))]
     for factor in factors:
         x = normal * 2.0
         x[1] *= factor
@@ -368,4 +376,4 @@ def test_what_a_softmax_masks_is_neither_tested_nor_used(name):
 
 def test_the_sweeps_are_in_order():
     assert all(one < two for one, two in pairwise(far_values()))
-    assert len(far_values()) > 150
+    assert len(far_values()) > 80

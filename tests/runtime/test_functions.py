@@ -423,7 +423,6 @@ def test_a_protocol_takes_the_arguments_of_its_operation(name):
         ),
         ("max_pool2d", (share(normal(1, 1, 4, 4)), (2, 2), (2, 2), (1, 1)), {}),
         ("add", (1.0, 2.0), {}),
-        ("gelu", (share(normal(3)),), {"scope": (-300.0, 300.0), "tolerance": 1e-6}),
         ("exp", (share(normal(3)),), {"scope": (0.0, 20.0), "tolerance": 1.0}),
         ("reciprocal", (share(normal(3)),), {"scope": (-1.0, 1.0)}),
         ("rsqrt", (share(normal(3)),), {"scope": (0.0, 1.0)}),

@@ -18,7 +18,6 @@ from scipy.stats import chi2, norm
 
 from mpccompile.runtime import checks, ring
 from mpccompile.runtime import functions as mpc
-from mpccompile.runtime.compare import is_negative
 from mpccompile.runtime.openings import draw, masked, truncate
 from mpccompile.runtime.party import Opening, current
 from mpccompile.runtime.products import product, square, static_product, sum_of_squares
@@ -238,7 +237,6 @@ PROTOCOLS: dict[str, tuple[Program, tuple[Secret, Secret]]] = {
             (ClientValue(torch.full((ROWS,), 3)), weight(4, 4)),
         ),
     ),
-    "sign": (is_negative, ((copies(-1.0),), (copies(1.0),))),
     "relu": (mpc.relu, ((copies(-1.0),), (copies(0.0),))),
     "gelu": (lambda x: mpc.gelu(x, scope=(-6.0, 6.0), tolerance=1e-3), ((copies(-5.0),), (copies(1.0),))),
     "sigmoid": (lambda x: mpc.sigmoid(x, scope=(-4.0, 4.0), tolerance=1e-3), ((copies(-3.9),), (copies(0.0),))),

@@ -18,12 +18,14 @@ from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
 
 @private_function
 def linear(
-    x: Secret, weight: Secret, bias: Secret | None = None, *, bound: float | None = None, last: bool = False
+    x: Value, weight: Secret, bias: Secret | None = None, *, bound: float | None = None, last: bool = False
 ) -> Protocol[Shared]:
-    """Return ``x @ weight.T + bias``; with a static weight only x is opened.
+    """Return ``x @ weight.T + bias``; with a static weight only x is opened, and with a public x nothing.
 
     ``last`` says that no product reads the result, so that nothing need be kept for one.
     """
+    if not isinstance(x, Secret):
+        return (yield from _public_linear(x, secret(weight), bias))
     value = yield from usual(x)
     if isinstance(weight, StaticWeight):
         raw = yield from static_product(value, weight, "linear", bound, last=last)
@@ -32,6 +34,13 @@ def linear(
     if bias is not None:
         raw = yield from added(raw, bias, 1)
     return (yield from usual(raw))
+
+
+def _public_linear(x: Tensor | float, weight: Shared, bias: Secret | None) -> Protocol[Shared]:
+    bits = current().frac_bits
+    share = ring.matmul(fixed(x, bits), weight.share.transpose(-1, -2).contiguous())
+    raw = Shared(share, bits + weight.frac_bits)
+    return (yield from usual(raw if bias is None else (yield from added(raw, bias, 1))))
 
 
 @private_function

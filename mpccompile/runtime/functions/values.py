@@ -72,9 +72,8 @@ def raised_to(x: Shared, frac_bits: int) -> Shared:
 def usual(x: Value) -> Protocol[Shared]:
     """Return a secret at the program's fractional bits, truncated once however many operations ask."""
     value = secret(x)
-    if value.frac_bits <= current().frac_bits:
-        return value
-    return (yield from truncate(value, current().frac_bits))
+    # A product of integers has no bits to drop, but may live in a narrow ring: truncating by none lifts it to the full one.
+    return (yield from truncate(value, min(value.frac_bits, current().frac_bits)))
 
 
 def added(x: Value, y: Value, sign: int) -> Protocol[Shared]:
