@@ -35,11 +35,12 @@ CHUNK = 1 << 14
 """Elements tested at a time, so that temporaries stay in the second-level cache."""
 
 REPEATS = 2
-"""Independent sums per test. Words that differ do so by less than 2^32, so a sum modulo 2^64 misses them with probability
-2^-32, however many there are; and never a single one, because the coefficients are odd."""
+"""Independent sums per test. Words that differ do so by less than 2^32, so a sum modulo 2^64 misses them with a
+probability of 2^-32, however many there are; and never a single one, because the coefficients are odd."""
 DIGEST_BYTES = 8
 COARSE_BITS = 4
-"""The second test's window is 2^4 windows: it holds up to 11 of them and one beyond each end."""
+"""The second test's window is 2^4 windows: it holds up to 11 of them and one beyond each end. Polynomials of values
+that it lets through hold at most 2^12, far from the 2^20 or more that they are taken modulo."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,10 @@ def _combined(wire: Wire, low: int, window_bits: int, falling: Tensor, coins: Te
     """Return sum_i coin_i s_i modulo 2^64, one for each repeat, of shares s_i of u_i (u_i - 1) ... (u_i - n).
 
     A share is taken as the integer below 2^bits that it is, at rank 1 that of its negative: the same one at both if the
-    polynomial is zero. The product is the falling factorial (h - m)_D of D = n + 1 factors, h = (D >> g) public and m = r >> g, and
-    falling factorials of sums expand as powers do (Vandermonde): (h - m)_D = sum_i C(D, i) (h)_(D-i) (-m)_i. The dealer
-    shares C(D, i) (-m)_i, so an element takes 2 D multiplications, of 32 bits: what a truncation to 48 leaves above a
-    window of 2^16, and half the time and memory of 64.
+    polynomial is zero. This is the falling factorial (h - m)_D of D = n + 1 factors, h = (D >> g) public and m = r >> g,
+    and falling factorials of sums expand as powers do (Vandermonde): (h - m)_D = sum_i C(D, i) (h)_(D-i) (-m)_i. The
+    dealer shares C(D, i) (-m)_i, so an element takes 2 D multiplications, of 32 bits: what a truncation to 48 leaves
+    above a window of 2^16, and half the time and memory of 64.
     """
     if coins.device.type == "meta":
         return torch.empty(REPEATS, dtype=torch.int64, device="meta")

@@ -122,7 +122,7 @@ def test_one_value_beyond_the_margin_is_always_reported(prepared_gelu, value):
 
 @pytest.mark.parametrize("gap", [2.0**power for power in range(4, 30, 2)])
 def test_equal_violations_do_not_cancel(prepared_gelu, gap):
-    # The coefficients are odd, so that the sum of an even number of them is even.
+    # Modulo the ring of the test, polynomials that hold half of it add up to zero.
     for count in (2, 4):
         x = row_with(0.0)
         x[:count] = gap
@@ -155,6 +155,7 @@ def test_no_polynomial_vanishes_where_the_wide_window_lets_values_pass(windows):
     nearby = range(math.floor(windows / 2 - reach) - 1, math.ceil(windows / 2 + reach) + 2)
     places = [u for u in nearby if not 0 <= u <= windows]
     products = [math.prod(u - root for root in range(windows + 1)) for u in places]
+    # The polynomials of a test are taken modulo 2^20 or more.
     assert max((value & -value).bit_length() - 1 for value in products) <= 12
 
 

@@ -72,7 +72,7 @@ def raised_to(x: Shared, frac_bits: int) -> Shared:
 def usual(x: Value) -> Protocol[Shared]:
     """Return a secret at the program's fractional bits, truncated once however many operations ask."""
     value = secret(x)
-    # A product of integers has no bits to drop, but may live in a narrow ring: truncating by none lifts it to the full one.
+    # A product of integers has no bits to drop, but may live in a narrow ring: truncating by none lifts it.
     return (yield from truncate(value, min(value.frac_bits, current().frac_bits)))
 
 
