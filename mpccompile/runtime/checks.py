@@ -82,7 +82,7 @@ def _combined(wire: Wire, low: int, window_bits: int, falling: Tensor, coins: Te
     """Return sum_i coin_i s_i modulo 2^64, one for each repeat, of shares s_i of u_i (u_i - 1) ... (u_i - n).
 
     A share is taken as the integer below 2^bits that it is, at rank 1 that of its negative: the same one at both if the
-    polynomial is zero. This is the falling factorial (h - m)_D of D = n + 1 factors, h = (D >> g) public and m = r >> g,
+    polynomial is zero. It is the falling factorial (h - m)_D of D = n + 1 factors, h = (D >> g) public and m = r >> g,
     and falling factorials of sums expand as powers do (Vandermonde): (h - m)_D = sum_i C(D, i) (h)_(D-i) (-m)_i. The
     dealer shares C(D, i) (-m)_i, so an element takes 2 D multiplications, of 32 bits: what a truncation to 48 leaves
     above a window of 2^16, and half the time and memory of 64.

@@ -120,7 +120,7 @@ def test_one_value_beyond_the_margin_is_always_reported(prepared_gelu, value):
     assert verdict(prepared_gelu, share(row_with(value))) is None
 
 
-@pytest.mark.parametrize("gap", [2.0**power for power in range(4, 30, 2)])
+@pytest.mark.parametrize("gap", [2.0**power for power in (*range(4, 26, 2), *range(26, 31))])
 def test_equal_violations_do_not_cancel(prepared_gelu, gap):
     # Modulo the ring of the test, polynomials that hold half of it add up to zero.
     for count in (2, 4):

@@ -27,9 +27,9 @@ ROUNDED = UNIT * (1 - 1e-9)
 TOLERANCE = 1e-4
 CURVE = 3 * TOLERANCE + 2 * UNIT
 """The fit keeps the tolerance, the rounding of its evaluation takes at most twice as much, truncation one unit."""
-NORM = 5e-4
+NORM = 2e-4
 """Values of 16 significant bits and an inverse to 2e-5, for results of up to 8."""
-PROBABILITY = 2e-4
+PROBABILITY = 8e-5
 """An exponential and an inverse to 2e-5 each, relatively, squared once, and units of 1.5e-5."""
 FACTOR = 2.0**-20
 """A count that is no power of two divides as a factor of 20 bits."""
@@ -286,7 +286,7 @@ def curves() -> list[Case]:
     for op in ("reciprocal", "rsqrt"):
         for low, high in [(0.5, 4.0), (8.0, 80.0), (0.01, 0.2)]:
             largest = 1 / low if op == "reciprocal" else low**-0.5
-            bound = 2e-4 * largest + UNIT + 2.0**-24 * largest
+            bound = 4e-5 * largest + UNIT
             operand = Secret(spread(low, high, 300))
             cases.append(Case(op, (operand,), bound, calibrated={"scope": (low, high)}, label=f"on {low}..{high}"))
     return cases
