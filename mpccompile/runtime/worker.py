@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import messages, offline, ring, stock
+from mpccompile.runtime.agreement import expect_same, fingerprint
 from mpccompile.runtime.channel import GlooChannel
 from mpccompile.runtime.crypten_bridge import to_crypten
 from mpccompile.runtime.party import LiveParty, Pool, activate, drive
@@ -130,6 +131,7 @@ class PartyWorker:
         self._channel = GlooChannel(self._rank, rendezvous, EXCHANGE_TIMEOUT_SECONDS)
         self._coins = bytes.fromhex(header["coins"])
         self._pair_seed = self._agree_on_seed()
+        self._expect_same_rounding()
         return {}, {}
 
     def _agree_on_seed(self) -> bytes:
@@ -140,6 +142,11 @@ class PartyWorker:
             self._channel.exchange(sent, 0)
             return seed
         return bytes(self._channel.exchange(torch.empty(0, dtype=torch.uint8), SEED_BYTES).numpy().tobytes())
+
+    def _expect_same_rounding(self) -> None:
+        mine = fingerprint(self._device)
+        sent = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
+        expect_same(mine, self._channel.exchange(sent, len(mine)).numpy().tobytes())
 
     def load(self, program: str, folder: str, **_: Any) -> Reply:
         """Import a package's code; rank 0 reads and encodes the weights, rank 1 learns the masked differences."""
