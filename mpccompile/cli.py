@@ -217,13 +217,13 @@ def profile(
 
     with show.stages("starting") as status:
         from mpccompile.commands import files
-        from mpccompile.errors import RangeExceeded
+        from mpccompile.errors import InputError, RangeExceeded
 
         package, private = files.open_package(folder)
         inputs = files.made_up_inputs(package) if arrays is None else files.read_arrays(arrays)
         try:
             _outputs, profiles = _run_privately(package, private, inputs, repeat, status, warm_up=True)
-        except RangeExceeded as error:
+        except (InputError, RangeExceeded) as error:
             if arrays is not None:
                 raise
             raise RangeExceeded("made-up inputs are not in the calibrated ranges", hint="Give --input.") from error

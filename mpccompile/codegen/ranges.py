@@ -100,10 +100,12 @@ def with_input_limits(program: Program, batches: Sequence[Sequence[Tensor]], opt
     """Return the program with a limit on every secret float input: a power of two above what the batches hold."""
     inputs = []
     for index, spec in enumerate(program.inputs):
-        limited = spec.secrecy is Secrecy.SECRET and spec.dtype.is_floating_point
-        seen = max((float(batch[index].abs().max()) for batch in batches if batch[index].numel()), default=0.0)
-        limit = 2.0 ** math.ceil(math.log2(max(1.0, seen * options.range_margin * INPUT_MARGIN)))
-        inputs.append(replace(spec, limit=limit) if limited else spec)
+        if spec.secrecy is Secrecy.SECRET and spec.dtype.is_floating_point:
+            seen = max((float(batch[index].abs().max()) for batch in batches if batch[index].numel()), default=0.0)
+            limit = 2.0 ** math.ceil(math.log2(max(1.0, seen * options.range_margin * INPUT_MARGIN)))
+            inputs.append(replace(spec, limit=limit))
+        else:
+            inputs.append(spec)
     return program.with_changes(inputs=tuple(inputs))
 
 

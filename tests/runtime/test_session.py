@@ -259,7 +259,7 @@ def test_what_only_one_party_notices_does_not_leave_the_other_waiting(mlp):
     session = private._session
     program = next(iter(session._loaded))
     started = time.monotonic()
-    with pytest.raises(InputError, match="not a finite number"):
+    with pytest.raises(InputError, match="outside the range"):
         session.run(program, {"input": x * 1e30}, frozenset())
     assert time.monotonic() - started < LOST_SECONDS
     assert session.closed
@@ -273,7 +273,7 @@ def test_what_both_parties_notice_leaves_them_ready():
     x = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), mpccompile.compile(model, example_inputs={"input": x}) as private:
         with pytest.raises(RangeExceeded, match="left the range"):
-            private(x * 1000)
+            private(x * 12)
         pids = [process.pid for process in processes_of(private).values()]
         assert error_of(private(x), model(x)) < TOLERANCE
         assert [process.pid for process in processes_of(private).values()] == pids
