@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ class Options:
         tolerance: Largest error of an output, against plaintext float32, that the approximations of one-variable
             functions may add together. Absolute, in the output's own unit.
         frac_bits: Fractional bits of a fixed-point value in the ring Z_2^64.
-        range_margin: Factor by which a calibrated range is widened before it is rounded up to a power of two.
+        range_margin: Factor by which a calibrated range is widened.
         secret: Names of inputs that are secret although they would be public (for example ``attention_mask``).
         public: Names of inputs that are public although they would be secret.
         embedding: ``"public"`` lets the client look up its own token ids in a public table.
@@ -61,6 +62,10 @@ class Options:
                 "dealer='insecure-local' exists for target='crypten' only",
                 where="option dealer",
                 hint="Leave the option out: a dealer of its own runs on this machine.",
+            )
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+            raise OptionError(
+                f"device={self.device!r} is not a device", where="option device", hint="Use cpu, cuda or cuda:0."
             )
         if not 0 < self.tolerance < 1:
             raise OptionError(f"tolerance={self.tolerance} is not between 0 and 1", where="option tolerance")

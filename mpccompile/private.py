@@ -86,6 +86,22 @@ class PrivateModel:
         named = dict(inputs) if isinstance(inputs, Mapping) else self._named(tuple(inputs), {})
         return self._package_for(named)[0]
 
+    def calibrate_and_compile(self, examples: Sequence[Any]) -> None:
+        """Compile for each shape among the examples, calibrating on all examples of that shape.
+
+        Args:
+            examples: Each a dict of inputs, a tuple of positional ones, or a single tensor.
+        """
+        batches = [self._batch(example) for example in examples]
+        self._calibration = tuple(batches)
+        for batch in reversed(batches):
+            self._package_for(batch)
+
+    def _batch(self, example: Any) -> dict[str, Any]:
+        if isinstance(example, Tensor):
+            return self._named((example,), {})
+        return self._named((), dict(example)) if isinstance(example, Mapping) else self._named(tuple(example), {})
+
     def prepare(self, calls: int = 1) -> None:
         """Do the offline phase of the next calls now, for the shape used last."""
         package = self._current()
@@ -338,13 +354,11 @@ def make(
 ) -> PrivateModel:
     """Build a private model; see :func:`mpccompile.compile`."""
     given = [] if example_inputs is None else [example_inputs]
-    examples = example_inputs if isinstance(example_inputs, list) else given
+    examples = list(example_inputs) if isinstance(example_inputs, list) else given
     exact = compiler.RECOGNISERS if options.target == "crypten" else compiler.EXACT_PASSES
     chosen = (*exact, *(passes or ()))
-    calibration = [batch for batch in examples[1:] if isinstance(batch, Mapping)]
-    private = PrivateModel(model, options, chosen, calibration)
-    if examples:
-        private.compile_for(examples[0])
+    private = PrivateModel(model, options, chosen)
+    private.calibrate_and_compile(examples)
     return private
 
 

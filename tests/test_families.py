@@ -7,7 +7,7 @@ import torch
 
 import mpccompile
 from mpccompile.ir import ops
-from tests.models import FAMILIES
+from tests.models import FAMILIES, HAS_IMPLEMENTATIONS, HAS_PADDING_MASK
 
 LARGEST_ERROR = 1e-2
 HUGGING_FACE = ("bert", "roberta", "distilbert", "gpt2", "llama", "qwen2", "t5")
@@ -33,9 +33,10 @@ def _run(name: str, **choices: object) -> None:
     assert error < LARGEST_ERROR
     assert profile.static_agrees
     assert sum(row.rounds for row in profile.rows) == profile.rounds
+    assert tuple(sum(row.bytes_sent[rank] for row in profile.rows) for rank in (0, 1)) == profile.bytes_sent
     assert {row.op for row in profile.rows} <= {*dir(ops), "output"}
     costly = [row for row in profile.rows if row.op not in FREE]
-    assert any(row.bytes_sent and row.rounds for row in costly)
+    assert any(max(row.bytes_sent) and row.rounds for row in costly)
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
@@ -46,6 +47,16 @@ def test_a_family_matches_plaintext(name: str) -> None:
 @pytest.mark.parametrize("name", HUGGING_FACE)
 def test_eager_attention_and_a_padding_mask(name: str) -> None:
     _run(name, attn_implementation="eager", padding_mask=True)
+
+
+@pytest.mark.parametrize("name", HAS_IMPLEMENTATIONS)
+def test_eager_attention(name: str) -> None:
+    _run(name, attn_implementation="eager")
+
+
+@pytest.mark.parametrize("name", HAS_PADDING_MASK)
+def test_a_padding_mask(name: str) -> None:
+    _run(name, padding_mask=True)
 
 
 @pytest.mark.parametrize("options", [{"secret": ("attention_mask",)}, {"embedding": "public"}, {"frac_bits": 14}])

@@ -245,7 +245,7 @@ def _scaled(cost: Cost, profile: Profile, factor: float) -> Cost:
         name=f"{cost.name}, scaled",
         online_seconds=grown(cost.online_seconds, lambda row: row.seconds),
         offline_seconds=grown(cost.offline_seconds, lambda row: row.offline_seconds),
-        bytes_sent=grown(cost.bytes_sent, lambda row: row.bytes_sent),
+        bytes_sent=grown(cost.bytes_sent, lambda row: max(row.bytes_sent)),
         rounds=grown(cost.rounds, lambda row: row.rounds),
     )
 

@@ -92,6 +92,7 @@ def write(program: Program, sites: Mapping[str, Site], options: Options, folder:
         _write_json(folder / "plan.json", _plan_json(plan))
         manifest = _manifest(program, description, emitted, plan, options)
         manifest["sha256"] = {name: _digest(folder / name) for name in FILES}
+        manifest["sha256"]["manifest"] = _manifest_digest(manifest)
         _write_json(folder / "manifest.json", manifest)
     except OSError as error:
         raise PackageError(f"the package cannot be written ({error.strerror})", where=str(folder)) from error
@@ -114,22 +115,39 @@ def read(folder: Path, files: Sequence[str] = FILES) -> Package:
         raise PackageError("this is not a compiled package: it has no manifest.json", where=str(folder)) from error
     except (OSError, ValueError) as error:
         raise PackageError("manifest.json cannot be read", where=str(folder), hint="Compile again.") from error
+    if not isinstance(manifest, dict):
+        raise PackageError("manifest.json is damaged: it is not an object", where=str(folder), hint="Compile again.")
     if manifest.get("format") != FORMAT:
         raise PackageError(
             f"package format {manifest.get('format')!r}, this version reads {FORMAT}",
             where=str(folder),
             hint="Compile again.",
         )
+    digests = manifest.get("sha256")
+    if not isinstance(digests, dict) or digests.get("manifest") != _manifest_digest(manifest):
+        raise PackageError(
+            "manifest.json is not the one that was written: its SHA-256 differs",
+            where=str(folder),
+            hint="Compile again.",
+        )
     for name in files:
         if not (folder / name).is_file():
             raise PackageError(f"{name} is missing", where=str(folder), hint="Compile again.")
-        if _digest(folder / name) != manifest["sha256"].get(name):
+        if _digest(folder / name) != digests.get(name):
             raise PackageError(
                 f"{name} is not the file that was compiled: its SHA-256 differs from the manifest's",
                 where=str(folder),
                 hint="Restore it or compile again.",
             )
     return _package(folder, manifest)
+
+
+def _manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of everything the manifest says, its own digest excepted."""
+    digests = manifest.get("sha256")
+    others = {name: value for name, value in digests.items() if name != "manifest"} if isinstance(digests, dict) else {}
+    body = json.dumps({**manifest, "sha256": others}, sort_keys=True)
+    return hashlib.sha256(body.encode()).hexdigest()
 
 
 def copy(package: Package, folder: Path) -> None:

@@ -85,15 +85,17 @@ def run_text(outputs: Mapping[str, Tensor], profiles: Sequence[Profile], written
 
 def module_table(profile: Profile) -> Table:
     """Return the cost per module of the user's model as a table."""
+    from mpccompile.report.profile import sizes
+
     table = Table(title="Online cost by module")
-    for name in ("module", "operations", "sent", "rounds", "seconds"):
+    for name in ("module", "operations", "party 0 sends", "party 1 sends", "rounds", "seconds"):
         table.add_column(name, justify="left" if name == "module" else "right")
     for row in profile.by_module():
-        size, spent = f"{row.bytes_sent / 1e6:.3f} MB", f"{row.seconds:.3f}"
-        table.add_row(row.module_path or "(top level)", str(row.calls), size, str(row.rounds), spent)
+        name, spent = row.module_path or "(top level)", f"{row.seconds:.3f}"
+        table.add_row(name, str(row.calls), *sizes(row.bytes_sent), str(row.rounds), spent)
     table.add_section()
-    total = f"{max(profile.bytes_sent) / 1e6:.3f} MB"
-    table.add_row("total", str(len(profile.rows)), total, str(profile.rounds), f"{profile.online_seconds:.3f}")
+    spent = f"{profile.online_seconds:.3f}"
+    table.add_row("total", str(len(profile.rows)), *sizes(profile.bytes_sent), str(profile.rounds), spent)
     return table
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from mpccompile.runtime.session import CallReport
 
 OUTPUT_OP = "output"
+STOCK_LIMITS = (
+    "Stock CrypTen is accurate in narrow ranges only, named at the top of its model.py, and says nothing when a value"
+    " leaves them."
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Row:
         op: Operation.
         module_path: Module of the user's model.
         calls: Statements in the group.
-        bytes_sent: What the party that sends more sends.
+        bytes_sent: Bytes sent by (rank 0, rank 1).
         rounds: Rounds.
         seconds: Wall time at rank 0, waiting for rank 1 included.
         offline_seconds: Time making randomness, where that happens statement by statement.
@@ -37,7 +41,7 @@ class Row:
     op: str
     module_path: str
     calls: int
-    bytes_sent: int
+    bytes_sent: tuple[int, int]
     rounds: int
     seconds: float
     offline_seconds: float = 0.0
@@ -57,6 +61,7 @@ class Profile:
         static_agrees: Whether the compiler's prediction of bytes and rounds was exact; None where it makes none.
         peak_bytes: Most memory that (rank 0, rank 1) held since it started.
         costs: The same model run by others, where that was asked for; this one first.
+        remark: What a reader of the numbers has to know besides.
     """
 
     rows: tuple[Row, ...]
@@ -68,6 +73,7 @@ class Profile:
     static_agrees: bool | None
     peak_bytes: tuple[int, int] = (0, 0)
     costs: tuple[Cost, ...] = ()
+    remark: str = ""
 
     @classmethod
     def of(cls, package: Package, report: CallReport) -> Profile:
@@ -79,10 +85,10 @@ class Profile:
             one, two, rounds = measured.get(statement.line, (0, 0, 0))
             spent = seconds.get(statement.line, 0.0)
             apart = offline.get(statement.line, 0.0)
-            rows.append(Row(statement.op, statement.module_path, 1, max(one, two), rounds, spent, apart))
+            rows.append(Row(statement.op, statement.module_path, 1, (one, two), rounds, spent, apart))
         one, two, rounds = measured.get(0, (0, 0, 0))
         rest = max(0.0, report.online_seconds - sum(seconds.values()))
-        rows.append(Row(OUTPUT_OP, "", 1, max(one, two), rounds, rest))
+        rows.append(Row(OUTPUT_OP, "", 1, (one, two), rounds, rest))
         static = {row.line: (*row.bytes_sent, row.rounds) for row in package.traffic}
         return cls(
             tuple(rows),
@@ -93,6 +99,7 @@ class Profile:
             sum(row[3] for row in report.traffic),
             None if package.options.target == "crypten" else _nonzero(measured) == _nonzero(static),
             report.peak_bytes,
+            remark=f" {STOCK_LIMITS}" if package.options.target == "crypten" else "",
         )
 
     def by_op(self) -> tuple[Row, ...]:
@@ -106,7 +113,7 @@ class Profile:
     def _grouped(self, key: Callable[[Row], tuple[str, str]]) -> tuple[Row, ...]:
         groups = _groups(self.rows, key)
         rows = [_sum(members, op, path) for (op, path), members in groups.items()]
-        return tuple(sorted(rows, key=lambda row: (-row.bytes_sent, row.op)))
+        return tuple(sorted(rows, key=lambda row: (-max(row.bytes_sent), row.op)))
 
     def cost(self, name: str, max_error: float) -> Cost:
         """Return the totals, to compare with those of another way to run the model."""
@@ -117,19 +124,17 @@ class Profile:
         """Return the cost per kind of operation as a table."""
         table = Table(title="Online cost by operation")
         table.add_column("operation")
-        for name in ("calls", "sent", "rounds", "seconds"):
+        for name in ("calls", "party 0 sends", "party 1 sends", "rounds", "seconds"):
             table.add_column(name, justify="right")
         for row in self.by_op():
-            if row.bytes_sent or row.seconds > VISIBLE_SECONDS:
-                size, spent = f"{row.bytes_sent / 1e6:.3f} MB", f"{row.seconds:.3f}"
-                table.add_row(row.op, str(row.calls), size, str(row.rounds), spent)
-        total = f"{max(self.bytes_sent) / 1e6:.3f} MB"
+            table.add_row(row.op, str(row.calls), *sizes(row.bytes_sent), str(row.rounds), f"{row.seconds:.3f}")
         table.add_section()
-        table.add_row("total", str(len(self.rows)), total, str(self.rounds), f"{self.online_seconds:.3f}")
+        spent = f"{self.online_seconds:.3f}"
+        table.add_row("total", str(len(self.rows)), *sizes(self.bytes_sent), str(self.rounds), spent)
         agrees = {None: "", True: " The compiler's prediction was exact.", False: " The compiler's prediction DIFFERS."}
         table.caption = (
-            f"Each party sends this; offline the dealer sent {self.offline_bytes / 1e6:.1f} MB"
-            f" in {self.offline_seconds:.2f} s.{agrees[self.static_agrees]}"
+            f"Offline the dealer sent {self.offline_bytes / 1e6:.1f} MB"
+            f" in {self.offline_seconds:.2f} s.{agrees[self.static_agrees]}{self.remark}"
         )
         return table
 
@@ -147,7 +152,9 @@ class Profile:
         return asdict(self)
 
 
-VISIBLE_SECONDS = 0.001
+def sizes(bytes_sent: tuple[int, int]) -> tuple[str, str]:
+    """Return what the two parties send, as text."""
+    return f"{bytes_sent[0] / 1e6:.3f} MB", f"{bytes_sent[1] / 1e6:.3f} MB"
 
 
 def _nonzero(traffic: dict[int, tuple[int, int, int]]) -> dict[int, tuple[int, int, int]]:
@@ -166,7 +173,7 @@ def _sum(rows: list[Row], op: str, module_path: str) -> Row:
         op,
         module_path,
         len(rows),
-        sum(row.bytes_sent for row in rows),
+        (sum(row.bytes_sent[0] for row in rows), sum(row.bytes_sent[1] for row in rows)),
         sum(row.rounds for row in rows),
         sum(row.seconds for row in rows),
         sum(row.offline_seconds for row in rows),

@@ -19,10 +19,11 @@ from multiprocessing.connection import Connection, Listener, wait
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor
 
 from mpccompile import errors
-from mpccompile.errors import MpcCompileError, PartyLost
+from mpccompile.errors import MpcCompileError, OptionError, PartyLost
 from mpccompile.runtime import messages
 
 ROLES = ("dealer", "0", "1")
@@ -91,10 +92,15 @@ class Session:
         # It also runs when the interpreter ends.
         self._finalizer = weakref.finalize(self, _end, self._processes, self._links, self._folder, os.getpid())
         try:
+            self._expect_device(device)
             self._start(device, threads)
         except BaseException:
             self._abort()
             raise
+
+    def _expect_device(self, device: str) -> None:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise OptionError("this machine has no CUDA device", where="option device", hint="Use device='cpu'.")
 
     def _start(self, device: str, threads: int) -> None:
         key = secrets.token_bytes(32)
