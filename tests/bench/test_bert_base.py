@@ -52,9 +52,9 @@ def test_output_says_how_stock_crypten_ran(measured):
 
 def test_scaling_multiplies_what_the_layers_take_and_nothing_else():
     rows = (
-        Row("embedding", "bert.embeddings", 1, 100, 2, 1.0, 0.5),
-        Row("linear", "bert.encoder.layer.0.output", 1, 300, 6, 3.0, 1.5),
-        Row("output", "", 1, 0, 1, 0.0),
+        Row("embedding", "bert.embeddings", 1, (100, 90), 2, 1.0, 0.5),
+        Row("linear", "bert.encoder.layer.0.output", 1, (300, 200), 6, 3.0, 1.5),
+        Row("output", "", 1, (0, 0), 1, 0.0),
     )
     profile = Profile(rows, 4.0, 2.0, (400, 400), 0, 9, None)
     scaled = bert_base._scaled(Cost("stock", 8.0, 4.0, 400, 0, 9), profile, 12)
