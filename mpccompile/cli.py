@@ -57,6 +57,9 @@ Arrays = Annotated[
 ]
 Outputs = Annotated[Path | None, typer.Option("--output", metavar="NPZ", help="Where the outputs go, by name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="Where the parties compute, cpu or cuda.", show_default=False)
+]
 Repeat = Annotated[int, typer.Option("--repeat", min=1, help="How often to run.")]
 KeyFile = Annotated[
     Path | None,
@@ -153,7 +156,12 @@ def compile_model(
 
 @app.command()
 def run(
-    folder: Folder, arrays: Arrays = None, output: Outputs = None, repeat: Repeat = 1, json: AsJson = False
+    folder: Folder,
+    arrays: Arrays = None,
+    output: Outputs = None,
+    repeat: Repeat = 1,
+    device: Device = None,
+    json: AsJson = False,
 ) -> None:
     """Run a package privately, in two parties and a dealer on this machine."""
     from mpccompile.commands import show
@@ -164,7 +172,7 @@ def run(
         from mpccompile.commands import files
 
         files.check_writable(output)
-        package, private = files.open_package(folder)
+        package, private = files.open_package(folder, device)
         inputs = files.read_arrays(arrays)
         outputs, profiles = _run_privately(package, private, inputs, repeat, status)
         if output is not None:
@@ -206,6 +214,7 @@ def profile(
     arrays: Arrays = None,
     by: Annotated[By, typer.Option(help="One row per operation, or per module of the model.")] = By.OP,
     repeat: Repeat = 1,
+    device: Device = None,
     json: AsJson = False,
 ) -> None:
     """Run a package and show where bytes, rounds and seconds go.
@@ -219,7 +228,7 @@ def profile(
         from mpccompile.commands import files
         from mpccompile.errors import InputError, RangeExceeded
 
-        package, private = files.open_package(folder)
+        package, private = files.open_package(folder, device)
         inputs = files.made_up_inputs(package) if arrays is None else files.read_arrays(arrays)
         try:
             _outputs, profiles = _run_privately(package, private, inputs, repeat, status, warm_up=True)

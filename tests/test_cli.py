@@ -323,6 +323,14 @@ def test_profile_says_when_made_up_inputs_do_not_do(call, factories):
     assert "made-up inputs are not in the calibrated ranges. Give --input" in one_line_error(said)
 
 
+def test_device_is_checked_before_anything_starts(call, package):
+    code, _out, said = call("profile", package, "--device", "tpu")
+    assert (code, "'tpu' is not a device" in one_line_error(said)) == (1, True)
+    if not torch.cuda.is_available():
+        code, _out, said = call("profile", package, "--device", "cuda")
+        assert (code, "no CUDA device" in one_line_error(said)) == (1, True)
+
+
 def test_passes_are_listed_with_what_they_do(call):
     code, out, said = call("passes")
     assert (code, said) == (0, "")

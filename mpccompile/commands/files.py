@@ -174,10 +174,14 @@ def _parsed(name: str, text: str, default: object) -> object:
         raise OptionError(f"{name}={text!r} is not a number", where=f"option {name}") from error
 
 
-def open_package(folder: Path) -> tuple[Package, PrivateModel]:
-    """Read a package; its model returns a dict of outputs by name, whatever the original returned."""
+def open_package(folder: Path, device: str | None = None) -> tuple[Package, PrivateModel]:
+    """Read a package; its model returns a dict of outputs by name, whatever the original returned.
+
+    ``device`` is where the parties compute, if not where the package was compiled for.
+    """
     read = packages.read(folder)
-    package = replace(read, output=OutputSpec("dict", read.output.keys))
+    options = read.options if device is None else replace(read.options, device=device)
+    package = replace(read, output=OutputSpec("dict", read.output.keys), options=options)
     return package, PrivateModel.from_package(package)
 
 

@@ -86,7 +86,9 @@ def run_demo(
 
     console.rule("Compile")
     start = time.perf_counter()
-    with _compile(classifier, batch_size) as private:
+    with console.status("compiling"):
+        compiled = _compile(classifier, batch_size)
+    with compiled as private:
         console.print(
             f"Compiled in {time.perf_counter() - start:.1f} s, for batches of {batch_size}; the ranges that private"
             f" values take were measured on {CALIBRATION_BATCHES * batch_size} training snippets."
