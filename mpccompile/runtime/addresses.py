@@ -81,4 +81,3 @@ def dial(address: Address, deadline: float, who: str = "the dealer") -> socket.s
                 reason = error.strerror or str(error)
                 raise PartyLost(f"{who} at {address} cannot be reached ({reason})") from error
         time.sleep(RETRY_SECONDS)
-

@@ -100,5 +100,5 @@ def test_a_party_that_does_not_come_is_named(rendezvous):
 def test_a_party_that_does_not_listen_is_named(tmp_path):
     with pytest.raises(PartyLost, match="party 0 did not come in time"):
         meet(1, f"unix://{tmp_path}/line", TOKEN, 0.1)
-    with pytest.raises(PartyLost, match="party 0 at .* cannot be reached"):
+    with pytest.raises(PartyLost, match=r"party 0 at .* cannot be reached"):
         meet(1, free_tcp(), TOKEN, 0.1)
