@@ -37,6 +37,7 @@ class Opening:
         mask: This party's share of the mask, where ``share`` does not hold it yet; the masked value is uniform modulo
             2^bits given what is public.
         offset: A number that this party adds.
+        held: Whether this party has a share; only one that learns the value may have none.
     """
 
     share: Tensor
@@ -45,6 +46,7 @@ class Opening:
     xor: bool = False
     mask: Tensor | None = None
     offset: int = 0
+    held: bool = True
 
     @property
     def masked(self) -> Tensor:
@@ -52,7 +54,9 @@ class Opening:
         return self.share + self.offset if self.mask is None else self.share + self.mask + self.offset
 
     def packed(self) -> Tensor:
-        """Return the message, uint8."""
+        """Return the message, uint8; empty where there is no share."""
+        if not self.held:
+            return torch.empty(0, dtype=torch.uint8, device=self.share.device)
         if self.bits % 8 == 0 and compiled.serves(self.share):
             return compiled.pack(self.share, self.mask, self.offset, self.bits)
         return ring.pack(self.masked, self.bits)
@@ -60,6 +64,8 @@ class Opening:
     def combined(self, mine: Tensor, theirs: Tensor) -> Tensor:
         """Return the opened value from this party's message and the other's."""
         shape = self.share.shape
+        if not self.held:
+            return ring.unpack(theirs, self.bits, shape)
         if self.bits % 8 == 0 and compiled.serves(self.share):
             return compiled.combine(mine, theirs, self.bits, shape, xor=self.xor)
         one, other = ring.unpack(mine, self.bits, shape), ring.unpack(theirs, self.bits, shape)
