@@ -21,6 +21,12 @@ from mpccompile.errors import MpcCompileError
 from mpccompile.report import doctor
 from tests import models
 
+
+def bert():
+    """A factory for the command."""
+    return models.bert()
+
+
 ROOT = Path(__file__).resolve().parents[1]
 FACTORIES = """
 import torch
@@ -191,6 +197,19 @@ def test_compile_takes_inputs_and_options(call, factories, arrays):
     assert package.options.secret == ("input",)
 
 
+def test_compile_takes_approximations(call, factories):
+    chosen = ["--gelu", "quad", "--gelu", "*intermediate*=relu", "--option", "softmax=2quad,*.layer.1.*=exact"]
+    assert call("compile", "tests.test_cli:bert", "-o", "package", *chosen)[0] == 0
+    (package,) = mpccompile.load(factories / "package").packages
+    assert package.options.chosen("gelu") == (("*", "quad"), ("*intermediate*", "relu"))
+    assert [row.op for row in package.statements if row.op in {"quadratic", "relu"}] == ["relu", "relu"]
+    assert [row.op for row in package.statements if row.op == "attend"] == ["attend"] * 2
+    source = (package.folder / "model.py").read_text()
+    assert source.count("'2quad'") == source.count("'exp'") == 1
+    code, _out, said = call("compile", "tests.test_cli:bert", "-o", "other", "--gelu", "gauss")
+    assert (code, "exact, quad, relu" in one_line_error(said)) == (1, True)
+
+
 def test_compile_takes_a_model_that_is_no_function(call, factories, arrays):
     assert call("compile", "cli_factories:instance", "-o", "package", "--input", arrays)[0] == 0
 
@@ -334,12 +353,16 @@ def test_device_is_checked_before_anything_starts(call, package):
 def test_passes_are_listed_with_what_they_do(call):
     code, out, said = call("passes")
     assert (code, said) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()] == [each.__name__ for each in compiler.EXACT_PASSES]
+    always = [each.__name__ for each in (*compiler.RECOGNISERS, *compiler.EXACT_PASSES)]
+    assert [line.split()[0] for line in out.splitlines()[: len(always)]] == always
+    assert all(text in out for text in ("gelu=quad", "softmax=2quad", "0.88 on [-3, 3]", "MPCFormer"))
     assert "before:" not in out
     assert "before:" in call("passes", "--verbose")[1]
     listed = json.loads(call("passes", "--json")[1])
-    assert all(each["summary"].endswith(".") for each in listed)
-    assert all("after:" in each["details"] for each in listed)
+    assert all(each["summary"].endswith(".") for each in listed["passes"])
+    assert all("after:" in each["details"] for each in listed["passes"])
+    assert {each["replaces"] for each in listed["approximations"]} == {"gelu", "softmax"}
+    assert all(each["source"] and each["accuracy"] and each["typical_error"] > 0 for each in listed["approximations"])
 
 
 def test_the_doctor_runs_something(call):
