@@ -7,30 +7,31 @@ tanh, because its erf is wrong beyond 1.2.
 
 from __future__ import annotations
 
-import os
-import platform
+import io
 import re
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 import mpccompile
+from mpccompile.bench.bars import MOST_ERROR, Bar, against_stock, at_most, on_mpcformer, table
+from mpccompile.bench.machine import machine
+from mpccompile.bench.truncations import count_wrong
 from mpccompile.capture.from_torch import as_for_inference
 from mpccompile.capture.outputs import keep
+from mpccompile.demo.run import run_demo
 from mpccompile.report.compare import Cost, interleaved, largest_difference, plaintext
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from mpccompile.private import PrivateModel
     from mpccompile.report.profile import Profile, Row
 
@@ -45,20 +46,29 @@ _LAYER = re.compile(r"\.layer\.\d+(\.|$)")
 
 
 @dataclass(frozen=True)
-class Bar:
-    """One figure and the bar it is held to.
+class Setting:
+    """What to run.
 
     Attributes:
-        name: What is compared.
-        value: The figure.
-        bar: The least (most, for an error) it should be; None when it is told for information.
-        passed: Whether it is.
+        layers: Layers of the model.
+        stock_layers: Layers that stock CrypTen runs.
+        tokens: Length of the input, batch 1.
+        repeat: Runs of each way, in turn; medians are kept.
+        device: Where mpccompile's parties compute; CrypTen's use the CPU.
+        mpcformer: Also run both with the quadratics that MPCFormer puts in place of GELU and softmax. Their errors tell
+            nothing then: that model would have to be trained again first.
+        trained: Also train the demo's classifier and run it privately, for the error with trained weights.
+        truncations: How many truncations of adversarial values to check.
     """
 
-    name: str
-    value: float
-    bar: float | None = None
-    passed: bool | None = None
+    layers: int = 12
+    stock_layers: int = 1
+    tokens: int = 128
+    repeat: int = 3
+    device: str = "cpu"
+    mpcformer: bool = True
+    trained: bool = True
+    truncations: int = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -66,10 +76,7 @@ class BertBase:
     """What the benchmark measured; seconds are medians, and a party has one thread.
 
     Attributes:
-        layers: Layers of the model.
-        stock_layers: Layers that stock CrypTen ran.
-        tokens: Length of the input, batch 1.
-        repeat: Runs of each.
+        setting: What was run.
         machine: What it ran on.
         compile_seconds: Capturing, lowering, calibrating and writing the program.
         peak_bytes: Most memory that (rank 0, rank 1) held.
@@ -78,10 +85,7 @@ class BertBase:
         bars: The ratios, and what they are held to.
     """
 
-    layers: int
-    stock_layers: int
-    tokens: int
-    repeat: int
+    setting: Setting
     machine: Mapping[str, str | int]
     compile_seconds: float
     peak_bytes: tuple[int, int]
@@ -101,78 +105,63 @@ class BertBase:
     def print_to(self, console: Console) -> None:
         """Print the costs, and the ratios with their bars."""
         console.print(_cost_table(self))
-        console.print(_bar_table(self))
+        console.print(table(self.bars))
 
 
-def run(
-    layers: int = 12,
-    repeat: int = 3,
-    stock_layers: int = 1,
-    tokens: int = 128,
-    device: str = "cpu",
-    console: Console | None = None,
-    *,
-    config: BertConfig | None = None,
-    mpcformer: bool = False,
-) -> BertBase:
-    """Measure BERT-base with random weights, batch 1.
+def run(setting: Setting, console: Console | None = None, *, config: BertConfig | None = None) -> BertBase:
+    """Measure BERT-base with random weights, batch 1, and count what must not happen.
 
     Args:
-        layers: Layers of the model.
-        repeat: Runs of each way, in turn; medians are kept.
-        stock_layers: Layers that stock CrypTen runs.
-        tokens: Length of the input.
-        device: Where mpccompile's parties compute; CrypTen's use the CPU.
+        setting: What to run.
         console: Where to tell of progress and print the tables.
         config: Another model than BERT-base, such as a tiny one for a test.
-        mpcformer: Also run both with the quadratics that MPCFormer puts in place of GELU and softmax. Their errors
-            tell nothing then: that model would have to be trained again first.
     """
     say: Callable[[str], object] = console.print if console is not None else str
-    config = config or BertConfig()
-    model, small = (_model(config, count) for count in (layers, stock_layers))
-    inputs = _inputs(config, tokens)
-    ways: dict[str, dict[str, Any]] = {OURS: {}} | ({OURS_ON_MPCFORMER: QUADRATICS} if mpcformer else {})
-    rivals: dict[str, dict[str, Any]] = {STOCK: {}} | ({MPCFORMER: QUADRATICS} if mpcformer else {})
-    with ExitStack() as stack:
-        say(f"compiling {layers} layers, and {stock_layers} for stock CrypTen")
-        started = time.perf_counter()
-        ours, seconds = {}, 0.0
-        for name, options in ways.items():
-            compiled = mpccompile.compile(model, example_inputs=inputs, device=device, **options)
-            ours[name] = stack.enter_context(compiled)
-            seconds = seconds or time.perf_counter() - started
-        stock = {name: stack.enter_context(_stock(small, inputs, options)) for name, options in rivals.items()}
-        result = _measured(model, small, inputs, ours, stock, repeat, say)
-    costs, scaled, peak = result
-    bars = _bars(costs[0], scaled[0], costs[-1])
-    if mpcformer:
-        bars += (_mpcformer_bar(costs[1], scaled[1]),)
-    counts = (layers, stock_layers, tokens, repeat)
-    found = BertBase(*counts, machine(), seconds, peak, costs, scaled, bars)
+    costs, scaled, peak, seconds = _raced(setting, config or BertConfig(), say)
+    bars = against_stock(costs[0], scaled[0], costs[-1], max(peak))
+    if setting.mpcformer:
+        bars += (on_mpcformer(costs[1], scaled[1]),)
+    found = BertBase(setting, machine(), seconds, peak, costs, scaled, (*bars, *_counted(setting, say)))
     if console is not None:
         found.print_to(console)
     return found
 
 
-def machine() -> dict[str, str | int]:
-    """Describe this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {
-        "processor": _processor(),
-        "cores": cores,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
+def _raced(
+    setting: Setting, config: BertConfig, say: Callable[[str], object]
+) -> tuple[tuple[Cost, ...], tuple[Cost, ...], tuple[int, int], float]:
+    """Return every way's cost, stock CrypTen's scaled to all layers, our parties' memory, and seconds to compile."""
+    model, small = (_model(config, count) for count in (setting.layers, setting.stock_layers))
+    inputs = _inputs(config, setting.tokens)
+    ways: dict[str, dict[str, Any]] = {OURS: {}} | ({OURS_ON_MPCFORMER: QUADRATICS} if setting.mpcformer else {})
+    rivals: dict[str, dict[str, Any]] = {STOCK: {}} | ({MPCFORMER: QUADRATICS} if setting.mpcformer else {})
+    with ExitStack() as stack:
+        say(f"compiling {setting.layers} layers, and {setting.stock_layers} for stock CrypTen")
+        started = time.perf_counter()
+        ours, seconds = {}, 0.0
+        for name, options in ways.items():
+            compiled = mpccompile.compile(model, example_inputs=inputs, device=setting.device, **options)
+            ours[name] = stack.enter_context(compiled)
+            seconds = seconds or time.perf_counter() - started
+        stock = {name: stack.enter_context(_stock(small, inputs, options)) for name, options in rivals.items()}
+        return *_measured(model, small, inputs, ours, stock, setting.repeat, say), seconds
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+def _counted(setting: Setting, say: Callable[[str], object]) -> tuple[Bar, ...]:
+    """Run what is no race: trained weights, and truncations."""
+    bars: tuple[Bar, ...] = ()
+    if setting.trained:
+        say("training the demo's classifier, and running it privately")
+        result = run_demo(Console(file=io.StringIO()), test_snippets=TRAINED_SNIPPETS)
+        bars += (at_most("largest error of a logit, trained weights", result.largest_difference, MOST_ERROR),)
+    if setting.truncations:
+        say(f"truncating {setting.truncations:,} adversarial values")
+        wrong = count_wrong(setting.truncations, SEED)
+        bars += (at_most(f"wrong ones of {setting.truncations:,} truncations of adversarial values", wrong, 0),)
+    return bars
+
+
+TRAINED_SNIPPETS = 64
 
 
 def _model(config: BertConfig, layers: int) -> nn.Module:
@@ -258,58 +247,24 @@ def _scaled(cost: Cost, profile: Profile, factor: float) -> Cost:
     )
 
 
-def _bars(ours: Cost, stock: Cost, plain: Cost) -> tuple[Bar, ...]:
-    ratios = (
-        ("online time: stock CrypTen as it runs", stock.seconds / ours.online_seconds, 20.0),
-        ("online time: stock CrypTen less its triples", stock.online_seconds / ours.online_seconds, 12.0),
-        ("online and offline time: stock CrypTen as it runs", stock.seconds / ours.seconds, 8.0),
-        ("bytes a party sends online", stock.bytes_sent / ours.bytes_sent, 15.0),
-        ("rounds online", stock.rounds / ours.rounds, 5.0),
-    )
-    return (
-        *(Bar(name, value, bar, value >= bar) for name, value, bar in ratios),
-        Bar("largest error of a logit", ours.max_error, MOST_ERROR, ours.max_error <= MOST_ERROR),
-        Bar("online time, as a multiple of plaintext torch's", ours.online_seconds / plain.online_seconds),
-    )
-
-
-def _mpcformer_bar(ours: Cost, stock: Cost) -> Bar:
-    ratio = stock.seconds / ours.online_seconds
-    name = "online time on MPCFormer's graph: stock CrypTen as it runs"
-    return Bar(name, ratio, LEAST_ON_MPCFORMER, ratio >= LEAST_ON_MPCFORMER)
-
-
-LEAST_ON_MPCFORMER = 10.0
-MOST_ERROR = 1e-2
-
-
 def _cost_table(result: BertBase) -> Table:
-    table = Table(title=f"BERT-base, {result.layers} layers, {result.tokens} tokens, batch 1, one thread a party")
+    setting = result.setting
+    table = Table(title=f"BERT-base, {setting.layers} layers, {setting.tokens} tokens, batch 1, one thread a party")
     table.add_column("way")
     for name in ("layers", "online", "offline", "a party sends", "rounds", "largest error"):
         table.add_column(name, justify="right")
     whole = (OURS, OURS_ON_MPCFORMER, "plaintext", *(cost.name for cost in result.scaled))
-    layers = dict.fromkeys(whole, result.layers)
+    layers = dict.fromkeys(whole, setting.layers)
     for cost in (*result.costs, *result.scaled):
-        count = str(layers.get(cost.name, result.stock_layers))
+        count = str(layers.get(cost.name, setting.stock_layers))
         error = "" if cost in result.scaled else f"{cost.max_error:.2g}"
         seconds = (f"{cost.online_seconds:.2f} s", f"{cost.offline_seconds:.2f} s")
         table.add_row(cost.name, count, *seconds, f"{cost.bytes_sent / 1e6:.1f} MB", f"{cost.rounds:.0f}", error)
     peak = max(result.peak_bytes) / 1e9
     table.caption = (
         f"Stock CrypTen as it runs by default: rank 0 makes the triples during the call (its offline), GELU by tanh;"
-        f" it ran {result.stock_layers} of {result.layers} layers, and what they took is scaled."
+        f" it ran {setting.stock_layers} of {setting.layers} layers, and what they took is scaled."
         f" Compiled in {result.compile_seconds:.0f} s; a party of ours held {peak:.1f} GB at most."
         f" {result.machine['processor']}, {result.machine['cores']} cores, torch {result.machine['torch']}."
     )
-    return table
-
-
-def _bar_table(result: BertBase) -> Table:
-    table = Table(title="Ratios: how many times less mpccompile takes")
-    for name, justify in (("figure", "left"), ("value", "right"), ("bar", "right"), ("", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    verdicts: Sequence[str] = [{None: "", True: "pass", False: "FAIL"}[bar.passed] for bar in result.bars]
-    for bar, verdict in zip(result.bars, verdicts, strict=True):
-        table.add_row(bar.name, f"{bar.value:.3g}", "" if bar.bar is None else f"{bar.bar:g}", verdict)
     return table

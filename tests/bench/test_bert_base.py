@@ -1,12 +1,14 @@
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from transformers import BertConfig
 from typer.testing import CliRunner
 
-from mpccompile.bench import bert_base
+from mpccompile.bench import bars, bert_base
+from mpccompile.bench.bert_base import Setting
 from mpccompile.bench.command import app
 from mpccompile.report.compare import Cost
 from mpccompile.report.profile import Profile, Row
@@ -18,7 +20,8 @@ TINY = BertConfig(vocab_size=30, hidden_size=8, num_attention_heads=2, intermedi
 def measured():
     buffer = io.StringIO()
     console = Console(file=buffer, width=140)
-    result = bert_base.run(2, 1, 1, 4, console=console, config=TINY, mpcformer=True)
+    setting = Setting(2, 1, 4, 1, trained=False, truncations=1)
+    result = bert_base.run(setting, console, config=TINY)
     return result, buffer.getvalue()
 
 
@@ -41,7 +44,7 @@ def test_result_is_json(measured):
     values = json.loads(json.dumps(result.to_json()))
     assert values["machine"]["torch"]
     assert values["passed"] is result.passed
-    assert [bar["bar"] for bar in values["bars"]] == [20, 12, 8, 15, 5, 0.01, None, 10]
+    assert [bar["bar"] for bar in values["bars"]] == [20, 12, 8, 15, 5, 0.01, 4 << 30, None, 10, 0]
 
 
 def test_output_says_how_stock_crypten_ran(measured):
@@ -66,9 +69,9 @@ def test_scaling_multiplies_what_the_layers_take_and_nothing_else():
 
 def test_bars_are_held_to_their_figures():
     ours, plain = Cost("ours", 1.0, 1.0, 10, 0, 10, 0.02), Cost("plaintext", 0.5)
-    bars = bert_base._bars(ours, Cost("stock", 13.0, 8.0, 100, 0, 60), plain)
-    assert [bar.value for bar in bars] == [21, 13, 10.5, 10, 6, 0.02, 2]
-    assert [bar.passed for bar in bars] == [True, True, True, False, True, False, None]
+    found = bars.against_stock(ours, Cost("stock", 13.0, 8.0, 100, 0, 60), plain, 5 << 30)
+    assert [bar.value for bar in found] == [21, 13, 10.5, 10, 6, 0.02, 5 << 30, 2]
+    assert [bar.passed for bar in found] == [True, True, True, False, True, False, False, None]
 
 
 def test_both_run_on_mpcformers_graph(measured):
@@ -76,7 +79,7 @@ def test_both_run_on_mpcformers_graph(measured):
     exact, ours, stock, quadratic, _ = result.costs
     assert ours.offline_bytes < exact.offline_bytes
     assert quadratic.bytes_sent < stock.bytes_sent
-    bar = bert_base._mpcformer_bar(Cost("ours", 1.0, 1.0, 10, 0, 10), Cost("stock", 9.0, 6.0, 100, 0, 60))
+    bar = bars.on_mpcformer(Cost("ours", 1.0, 1.0, 10, 0, 10), Cost("stock", 9.0, 6.0, 100, 0, 60))
     assert (bar.value, bar.passed) == (15, True)
 
 
@@ -87,9 +90,11 @@ def test_command_passes_on_what_is_asked_and_writes_json(monkeypatch, tmp_path):
         def to_json(self):
             return {"passed": True}
 
-    monkeypatch.setattr(bert_base, "run", lambda *args, **fields: asked.append((args[:5], fields)) or Result())
+    monkeypatch.setattr(bert_base, "run", lambda setting, _console: asked.append(setting) or Result())
     command = ["bert-base", "--layers", "2", "--repeat", "1", "--tokens", "16", "--json", str(tmp_path / "result.json")]
     answer = CliRunner().invoke(app, command)
     assert answer.exit_code == 0, answer.output
-    assert asked == [((2, 1, 1, 16, "cpu"), {"mpcformer": False})]
+    assert CliRunner().invoke(app, [*command, "--quick"]).exit_code == 0
+    whole = Setting(2, 1, 16, 1, "cpu", mpcformer=True, trained=True, truncations=10**9)
+    assert asked == [whole, replace(whole, mpcformer=False, trained=False, truncations=0)]
     assert json.loads((tmp_path / "result.json").read_text()) == {"passed": True}
