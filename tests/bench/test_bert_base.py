@@ -7,7 +7,7 @@ from rich.console import Console
 from transformers import BertConfig
 from typer.testing import CliRunner
 
-from mpccompile.bench import bars, bert_base
+from mpccompile.bench import bars, bert_base, race
 from mpccompile.bench.bert_base import Setting
 from mpccompile.bench.command import app
 from mpccompile.report.compare import Cost
@@ -27,16 +27,13 @@ def measured():
 
 def test_every_way_is_measured_and_stock_crypten_is_scaled(measured):
     result, _ = measured
-    ways = [bert_base.OURS, bert_base.OURS_ON_MPCFORMER, bert_base.STOCK, bert_base.MPCFORMER, "plaintext"]
-    assert [cost.name for cost in result.costs] == ways
-    ours, _, stock, _, plain = result.costs
-    scaled, _ = result.scaled
-    assert stock.rounds < scaled.rounds < 2 * stock.rounds
-    assert stock.bytes_sent < scaled.bytes_sent < 2 * stock.bytes_sent
-    assert ours.max_error < 1e-2
-    assert stock.max_error < 0.05
-    assert plain.max_error == 0
-    assert min(result.peak_bytes) > 1e7
+    exact = result.exact
+    assert exact.stock_as_run.rounds < exact.stock.rounds < 2 * exact.stock_as_run.rounds
+    assert exact.stock_as_run.bytes_sent < exact.stock.bytes_sent < 2 * exact.stock_as_run.bytes_sent
+    assert exact.ours.max_error < 1e-2
+    assert exact.stock_as_run.max_error < 0.05
+    assert exact.plain.max_error == 0
+    assert min(exact.peak_bytes) > 1e7
 
 
 def test_result_is_json(measured):
@@ -61,7 +58,7 @@ def test_scaling_multiplies_what_the_layers_take_and_nothing_else():
         Row("output", "", 1, (0, 0), 1, 0.0),
     )
     profile = Profile(rows, 4.0, 2.0, (400, 400), 0, 9, None)
-    scaled = bert_base._scaled(Cost("stock", 8.0, 4.0, 400, 0, 9), profile, 12)
+    scaled = race.scaled(Cost("stock", 8.0, 4.0, 400, 0, 9), profile, 12)
     # The median run took twice as long as the one that says where its time went.
     assert (scaled.online_seconds, scaled.offline_seconds) == pytest.approx((2 + 6 * 12, 1 + 3 * 12))
     assert (scaled.bytes_sent, scaled.rounds) == pytest.approx((100 + 300 * 12, 3 + 6 * 12))
@@ -76,9 +73,8 @@ def test_bars_are_held_to_their_figures():
 
 def test_both_run_on_mpcformers_graph(measured):
     result, _ = measured
-    exact, ours, stock, quadratic, _ = result.costs
-    assert ours.offline_bytes < exact.offline_bytes
-    assert quadratic.bytes_sent < stock.bytes_sent
+    assert result.quadratic.ours.offline_bytes < result.exact.ours.offline_bytes
+    assert result.quadratic.stock.bytes_sent < result.exact.stock.bytes_sent
     bar = bars.on_mpcformer(Cost("ours", 1.0, 1.0, 10, 0, 10), Cost("stock", 9.0, 6.0, 100, 0, 60))
     assert (bar.value, bar.passed) == (15, True)
 
