@@ -97,7 +97,7 @@ def race(course: Course, say: Say) -> Finish:
     )
     profiles: dict[str, Profile] = {}
     with ours, stock:
-        runs = {
+        runs: dict[str, Callable[[], Cost]] = {
             OURS: _timed(OURS, ours, model, inputs, profiles, say),
             STOCK: _timed(STOCK, stock, small, inputs, profiles, say),
             PLAINTEXT: lambda: plaintext(model, inputs),
