@@ -104,10 +104,8 @@ def _compiled() -> Finding:
         from mpccompile.runtime.kernels import compiled, tiles
 
         if compiled.library() is None:
-            return "not built, torch stands in: install a C compiler, then mpccompile again, to run more than twice as fast"
-        return (
-            "built, with the processor's tile unit" if tiles.available() else "built; this processor has no tile unit"
-        )
+            return "not built: with a C compiler there, install mpccompile again to run more than twice as fast"
+        return "built, with a tile unit" if tiles.available() else "built, without a tile unit"
 
     return _attempt("C kernels", built)
 
