@@ -1,0 +1,42 @@
+"""Programs to train: as captured, with functions named and replaced, before anything is folded into a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from mpccompile.capture.from_torch import capture
+from mpccompile.lowering.lower import lower
+from mpccompile.passes.driver import Pass, run_passes
+from mpccompile.passes.recognise_gelu import recognise_gelu
+from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
+
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
+    from mpccompile.options import Options
+
+
+def make(model: nn.Module, example_inputs: Mapping[str, Tensor] | Sequence[Tensor], options: Options) -> Program:
+    """Capture and lower a model, name its functions, and replace those that the options name.
+
+    No pass that folds weights runs, so that each weight keeps its dotted name in the model.
+
+    Args:
+        model: A module in float32 on the CPU; it is left as it was, and shares its weights with the program.
+        example_inputs: A batch of the size to train with.
+        options: Whose approximations are applied.
+
+    Raises:
+        CaptureFailed: If the model cannot be captured.
+        UnsupportedOp: If it computes something on secrets that has no private implementation.
+    """
+    exact = run_passes(lower(capture(model, example_inputs, options)), (recognise_gelu, recognise_rms_norm))
+    # They change the answers: what they are held to is the accuracy after training.
+    return run_passes(exact, approximations(options), check=False)
+
+
+def approximations(_options: Options) -> tuple[Pass, ...]:
+    """Return the passes that replace functions by the approximations the options name."""
+    return ()
