@@ -9,11 +9,12 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from mpccompile.distill.ablations import Ablations, Plan, ablate
 from mpccompile.distill.config import DistillationConfig, Stage
 from mpccompile.distill.result import Distilled
 from mpccompile.distill.run import distill
 
-__all__ = ["DistillationConfig", "Distilled", "Stage", "distill"]
+__all__ = ["Ablations", "DistillationConfig", "Distilled", "Plan", "Stage", "ablate", "distill"]
 
 
 class _Callable(ModuleType):

@@ -73,7 +73,7 @@ def read(data: Any, program: Program, what: str = "data") -> Table:
         data: An iterable of dicts (a DataLoader, a generator, a list), or anything with ``__len__`` and
             ``__getitem__`` that gives dicts (a torch Dataset, a Hugging Face dataset). A dict has one row, or a batch
             of any size, of each input by name, and of ``labels``; a single dict is one batch. It is read once, into
-            memory.
+            memory. A table that was read before is taken as it is.
         program: The student.
         what: What errors call it.
 
@@ -81,6 +81,8 @@ def read(data: Any, program: Program, what: str = "data") -> Table:
         DataError: Naming the first row or batch that does not fit, and why.
     """
     batch_size(program)
+    if isinstance(data, Table):
+        return data
     parts: list[dict[str, Tensor]] = []
     for item, place in _items(data, what):
         part = _batch(item, program.inputs, place)

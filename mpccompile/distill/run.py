@@ -83,7 +83,7 @@ def prepare(
             raise DistillationError("of one row nothing can be held out", hint="Give more data, or holdout=0.")
         train, held = train.split(config.holdout, config.seed)
     _check_device(config.device)
-    mine = _teacher_program(teacher, student) if teacher is not None else None
+    mine = teacher_program(teacher, student) if teacher is not None else None
     pairs = _pairs(mine, student, config)
     regression = is_regression(student, config)
     if config.labels is not None or (config.logits is not None and regression and config.regression_on_labels):
@@ -119,7 +119,12 @@ def _folder(folder: str | Path | None) -> Path | None:
     return place
 
 
-def _teacher_program(teacher: nn.Module | Program, student: Program) -> Program:
+def teacher_program(teacher: nn.Module | Program, student: Program) -> Program:
+    """Return the exact program of a teacher for the student's inputs.
+
+    Raises:
+        DistillationError: If it takes other inputs than the student, or answers with another shape.
+    """
     inputs = {spec.name: value for spec, value in zip(student.inputs, student.example_inputs, strict=True)}
     program = teacher if isinstance(teacher, Program) else programs.make(teacher, inputs, Options())
     given = [(spec.name, spec.shape) for spec in program.inputs]
