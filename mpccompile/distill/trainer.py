@@ -181,7 +181,8 @@ class Trainer:
         if not place:
             weight = first_gradient_not_finite(self.module)
             place = f"the gradient of {weight}" if weight else "the loss itself"
-        kept = "" if self._folder is None else f" The last good weights are in {self._folder / checkpoint.FILE}."
+        file = self._folder / checkpoint.FILE if self._folder is not None else None
+        kept = f" The last good weights are in {file}." if file is not None and file.exists() else ""
         return DistillationError(
             f"the {what} of step {self._state.step + 1} of the stage of {loss.stage} is NaN or infinite; the first that"
             f" is not finite is {place}",
