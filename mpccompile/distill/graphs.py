@@ -105,7 +105,11 @@ def check_rows(program: Program, names: Sequence[str]) -> None:
         value, other = (values[name], moved[name]) if name else (logits, moved_logits)
         by_row = value.shape[0] % count == 0 if value.dim() else False
         if by_row and torch.allclose(
-            value.reshape(count, -1).float().roll(1, 0), other.reshape(count, -1).float(), rtol=1e-3, atol=1e-3, equal_nan=True
+            value.reshape(count, -1).float().roll(1, 0),
+            other.reshape(count, -1).float(),
+            rtol=1e-3,
+            atol=1e-3,
+            equal_nan=True,
         ):
             continue
         where = str(origin_of(next(node for node in program.graph.nodes if node.name == name))) if name else "output"

@@ -42,7 +42,7 @@ def test_what_means_nothing_is_refused(wrong):
 def test_the_papers_quirks_are_off_until_asked_for():
     plain, paper = DistillationConfig(), DistillationConfig.mpcformer(layer_epochs=7, seed=1)
     assert (plain.layers, plain.logits) == (Stage(10, 5e-5), Stage(5, 1e-5, "linear", 0.1))
-    assert not (plain.count_padding or plain.mean_over_classes or plain.regression_on_labels or plain.teacher_dropout)
+    assert not any((plain.count_padding, plain.mean_over_classes, plain.regression_on_labels, plain.teacher_dropout))
     assert paper.count_padding
     assert paper.mean_over_classes
     assert paper.regression_on_labels

@@ -77,7 +77,7 @@ def test_sums_that_a_replacement_adds_do_not_shift_the_pairs():
 
 def test_what_has_no_counterpart_is_named():
     inputs = {"x": torch.randn(2, 4, 8)}
-    with pytest.raises(DistillationError, match="has no counterpart|have no counterpart"):
+    with pytest.raises(DistillationError, match="have no counterpart in the student"):
         match(mpccompile.program(Inline(), inputs), student_of(Inline(twice=False), inputs))
 
 
