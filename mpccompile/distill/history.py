@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -47,15 +48,33 @@ _TEXT, _WHOLE = frozenset({"stage"}), frozenset({"step"})
 
 
 def write(path: Path, records: Iterable[Record]) -> None:
-    """Write a log; the file appears whole or not at all."""
+    """Write a log; the file appears whole or not at all.
+
+    Raises:
+        DistillationError: If that cannot be done.
+    """
     temporary = path.with_name(f"{path.name}.partial")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, _COLUMNS)
-        writer.writeheader()
-        writer.writerows(asdict(record) for record in records)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with _told(path):
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, _COLUMNS)
+            writer.writeheader()
+            writer.writerows(asdict(record) for record in records)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say which file it is that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise DistillationError(
+            f"the log could not be written ({error.strerror})",
+            where=str(path),
+            hint="Make room or choose another folder, and run the same again.",
+        ) from error
 
 
 def read(path: Path, *, up_to: int) -> tuple[Record, ...]:
@@ -91,23 +110,27 @@ class Log:
 
     def __init__(self, path: Path | None, records: tuple[Record, ...] = ()) -> None:
         self.records = list(records)
+        self._path = path
         self._file: IO[str] | None = None
         if path is not None:
             # What a killed run wrote after its last checkpoint is done again.
             write(path, records)
-            self._file = path.open("a", newline="", encoding="utf-8")
+            with _told(path):
+                self._file = path.open("a", newline="", encoding="utf-8")
 
     def add(self, record: Record) -> None:
         """Keep one more record."""
         self.records.append(record)
-        if self._file is not None:
-            csv.DictWriter(self._file, _COLUMNS).writerow(asdict(record))
+        if self._file is not None and self._path is not None:
+            with _told(self._path):
+                csv.DictWriter(self._file, _COLUMNS).writerow(asdict(record))
 
     def sync(self) -> None:
         """Bring what was added to the disk: before the checkpoint that counts on it."""
-        if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        if self._file is not None and self._path is not None:
+            with _told(self._path):
+                self._file.flush()
+                os.fsync(self._file.fileno())
 
     def __enter__(self) -> Self:
         return self
@@ -115,5 +138,8 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
+        if self._file is None or self._path is None:
+            return
+        # What keeps the end of the log from the disk has stopped the training already, if anything did.
+        with suppress(DistillationError) if error is not None else nullcontext(), _told(self._path):
             self._file.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 
 import pytest
 
@@ -43,3 +45,14 @@ def test_a_log_that_is_too_short_is_told(tmp_path):
         read(path, up_to=2)
     with pytest.raises(DistillationError, match="cannot be read"):
         read(tmp_path / "absent.csv", up_to=2)
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    def full(_file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Log(tmp_path / "log.csv") as log:
+        log.add(record(1))
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(DistillationError, match=r"log could not be written \(No space left on device\)"):
+            log.sync()
