@@ -17,7 +17,7 @@ from mpccompile.distill.fresh import with_random_weights
 from mpccompile.distill.graphs import probed
 from mpccompile.distill.objective import is_regression, logits_shape, metric_of
 from mpccompile.distill.run import distill, teacher_program
-from mpccompile.errors import OptionError
+from mpccompile.errors import DistillationError, OptionError
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -97,11 +97,18 @@ class Ablations:
         return table
 
     def save(self, path: Path) -> None:
-        """Write one line per outcome to a CSV file."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [field.name for field in fields(Outcome)])
-            writer.writeheader()
-            writer.writerows(asdict(outcome) for outcome in self.outcomes)
+        """Write one line per outcome to a CSV file.
+
+        Raises:
+            DistillationError: If that cannot be done.
+        """
+        try:
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, [field.name for field in fields(Outcome)])
+                writer.writeheader()
+                writer.writerows(asdict(outcome) for outcome in self.outcomes)
+        except OSError as error:
+            raise DistillationError(f"the results cannot be written ({error.strerror})", where=str(path)) from error
 
 
 def ablate(

@@ -79,7 +79,8 @@ class DistillationConfig:
         regression_on_labels: MPCFormer's: the second stage of a regression learns the labels, not the teacher.
         teacher_dropout: MPCFormer's teacher runs with dropout: the share of its attention probabilities and of what
             its layers add to the residual that is dropped.
-        device: Where to train, ``"cpu"`` or ``"cuda"``. A resumed run is the same bit for bit on the CPU only.
+        device: Where to train, ``"cpu"`` or ``"cuda"``. A resumed run is the same bit for bit
+            on the CPU, with as many threads.
     """
 
     layers: Stage | None = Stage(10, 5e-5)

@@ -10,7 +10,7 @@ import pytest
 from mpccompile.distill import ablations
 from mpccompile.distill.ablations import ARMS, Ablations, Outcome, Plan, ablate
 from mpccompile.distill.config import DistillationConfig, Stage
-from mpccompile.errors import DataError, OptionError
+from mpccompile.errors import DataError, DistillationError, OptionError
 from tests import models
 from tests.distill.approximate import student_of
 from tests.distill.test_run import rows
@@ -75,6 +75,11 @@ def test_an_arm_that_there_is_none_of_is_refused():
 def test_reporting_needs_labels():
     with pytest.raises(DataError, match="there are no labels at test"):
         run(test={name: column for name, column in rows(4).items() if name != "labels"})
+
+
+def test_results_that_have_no_place_are_told(tmp_path):
+    with pytest.raises(DistillationError, match="cannot be written"):
+        Ablations(()).save(tmp_path / "absent" / "ablations.csv")
 
 
 def test_the_table_has_mean_and_deviation():
