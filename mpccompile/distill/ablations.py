@@ -152,7 +152,7 @@ def ablate(
             own = replace(_without(arm, config), seed=seed)
             program = student_of(with_random_weights(model, seed)) if arm == "w/o p,d" else start
             trained = distill(
-                teacher if own.labels is None else None,
+                teacher,
                 program,
                 train,
                 validation=selection,

@@ -77,8 +77,9 @@ class DistillationConfig:
         count_padding: MPCFormer's: padding counts in the first stage; masked scores count as 0.
         mean_over_classes: MPCFormer's: the second loss is divided by the number of classes.
         regression_on_labels: MPCFormer's: the second stage of a regression learns the labels, not the teacher.
-        teacher_dropout: MPCFormer's teacher runs with dropout: the share of its attention probabilities and of what
-            its layers add to the residual that is dropped.
+        dropout: Share of the student's attention probabilities, and of what its layers add to the residual, that is
+            dropped in training. Its layers are the teacher's: without a teacher there is none.
+        teacher_dropout: MPCFormer's teacher runs with dropout too: the same share of the teacher.
         device: Where to train, ``"cpu"`` or ``"cuda"``. A resumed run is the same bit for bit
             on the CPU, with as many threads.
     """
@@ -98,6 +99,7 @@ class DistillationConfig:
     count_padding: bool = False
     mean_over_classes: bool = False
     regression_on_labels: bool = False
+    dropout: float = 0.0
     teacher_dropout: float = 0.0
     device: str = "cpu"
 
@@ -114,7 +116,7 @@ class DistillationConfig:
                 raise OptionError(f"{name}={getattr(self, name)} is not above 0")
         if self.evaluate_steps is not None and self.evaluate_steps < 1:
             raise OptionError(f"evaluate_steps={self.evaluate_steps} is below 1")
-        for name in ("holdout", "teacher_dropout"):
+        for name in ("holdout", "dropout", "teacher_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise OptionError(f"{name}={getattr(self, name)} is not a share below 1")
 
@@ -127,11 +129,12 @@ class DistillationConfig:
     def mpcformer(cls, *, layer_epochs: int, dropout: float = 0.1, **changes: Any) -> DistillationConfig:
         """Return what the published code of MPCFormer does, quirks included.
 
-        Its teacher runs with dropout, padding counts, losses are means over the classes too, and the second stage keeps
-        the weights that score best on the validation set every 100 steps: report on other data than that.
+        Its student and its teacher run with dropout, padding counts, losses are means over the classes too, and the
+        second stage keeps the weights that score best on the validation set every 100 steps: report on other data.
         """
         quirks = cls(
             layers=Stage(layer_epochs, 5e-5),
+            dropout=dropout,
             teacher_dropout=dropout,
             count_padding=True,
             mean_over_classes=True,

@@ -7,14 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional
 
-from mpccompile.distill.sites import attention_sites, layer_paths
 from mpccompile.errors import DistillationError
-from mpccompile.ir import ops
-from mpccompile.ir.program import Program, Secrecy, origin_of
-from mpccompile.ir.rewrite import copied, insert_call, is_call, with_values
-from mpccompile.ir.secrecy import infer
+from mpccompile.ir.program import Program, origin_of
+from mpccompile.ir.rewrite import copied, with_values
 
 
 def trainable(program: Program) -> fx.GraphModule:
@@ -118,38 +114,3 @@ def check_rows(program: Program, names: Sequence[str]) -> None:
             where=where,
             hint="Write the model so that the batch comes first, or leave the stage of layers out.",
         )
-
-
-def with_dropout(program: Program, share: float) -> Program:
-    """Return the program with dropout where Transformers are trained with it: probabilities and residual branches.
-
-    before: ``matmul(softmax(%s), %v)``, ``add(linear(%x, ...), %h)``
-    after: ``matmul(dropout(softmax(%s)), %v)``, ``add(dropout(linear(%x, ...)), %h)``
-
-    Args:
-        program: A lowered program that has attention.
-        share: Of the values that become 0.
-    """
-    module = copied(program.module)
-    layers = set(layer_paths([site.path for site in attention_sites(program)]))
-    levels = infer(program)
-    residual = {
-        node.name for node in program.graph.nodes if is_call(node, ops.linear) and levels[node] is Secrecy.SECRET
-    }
-    for node in list(module.graph.nodes):
-        branch = node.name in residual and _feeds_sum(node) and any(_inside(node, layer) for layer in layers)
-        if is_call(node, ops.softmax) or branch:
-            after = node.next
-            dropped = insert_call(after, functional.dropout, node, share, True, like=node)
-            node.replace_all_uses_with(dropped, lambda user, own=dropped: user is not own, propagate_meta=False)
-    module.recompile()
-    return program.with_changes(module=module)
-
-
-def _inside(node: fx.Node, layer: str) -> bool:
-    return bool(layer) and origin_of(node).module_path.startswith(f"{layer}.")
-
-
-def _feeds_sum(node: fx.Node) -> bool:
-    views = (ops.reshape, ops.permute)
-    return any(is_call(user, ops.add) or (is_call(user, *views) and _feeds_sum(user)) for user in node.users)

@@ -116,7 +116,7 @@ class Log:
             # What a killed run wrote after its last checkpoint is done again.
             write(path, records)
             with _told(path):
-                self._file = path.open("a", newline="", encoding="utf-8")
+                self._file = path.open("a", buffering=1, newline="", encoding="utf-8")
 
     def add(self, record: Record) -> None:
         """Keep one more record."""

@@ -47,6 +47,7 @@ class Pair:
         place: Module path, for people.
         teacher: Name of the teacher's node.
         student: Name of the student's node.
+        shape: Of both.
         mask: Name of the teacher's node with the mask of the scores, if there is one.
         tokens: Which tokens are real, where the graph says so.
     """
@@ -55,6 +56,7 @@ class Pair:
     place: str
     teacher: str
     student: str
+    shape: tuple[int, ...]
     mask: str | None = None
     tokens: Tokens | None = None
 
@@ -83,6 +85,7 @@ def match(teacher: Program, student: Program) -> tuple[Pair, ...]:
             site.path,
             site.scores.name,
             _counterpart(teacher, student, site.scores).name,
+            shape_of(site.scores),
             site.mask.name if site.mask is not None else None,
             tokens.get(layer),
         )
@@ -127,7 +130,7 @@ def _hidden_pair(place: str, mine: fx.Node, its: fx.Node | None, tokens: Tokens 
             where=str(origin_of(mine)),
             hint="Make both with mpccompile.program, of the same model and for inputs of the same shapes.",
         )
-    return Pair("hidden", place, mine.name, its.name, tokens=tokens)
+    return Pair("hidden", place, mine.name, its.name, shape_of(mine), tokens=tokens)
 
 
 def _counterpart(teacher: Program, student: Program, node: fx.Node) -> fx.Node:

@@ -16,8 +16,9 @@ from torch import Tensor, fx, nn
 from mpccompile.distill import checkpoint
 from mpccompile.distill.checkpoint import State
 from mpccompile.distill.data import Table, batch_size
+from mpccompile.distill.dropout import Place, with_dropout
 from mpccompile.distill.finite import first_gradient_not_finite, first_not_finite
-from mpccompile.distill.graphs import trainable, with_dropout
+from mpccompile.distill.graphs import trainable
 from mpccompile.distill.history import Log, Record, read
 from mpccompile.distill.objective import Batch, Objective, Scores, batches, evaluate, objective
 from mpccompile.errors import DistillationError
@@ -81,6 +82,7 @@ class Trainer:
         self._run = job.fingerprints() if folder is not None else {}
         self._state = State(self._run)
         self._best: dict[str, Tensor] = {}
+        self._noisy = job.config.dropout > 0 or job.config.teacher_dropout > 0
         self._optimizer: torch.optim.Optimizer | None = None
         self._restored: dict[str, Tensor] = {}
 
@@ -135,12 +137,14 @@ class Trainer:
 
     def _objectives(self, name: str) -> tuple[Objective, Objective]:
         """Return what a stage minimises, and what it is judged by: the same, without dropout."""
-        job, student = self.job, (self.job.student, self.module)
-        plain = objective(name, student, self._teacher, job.config, job.pairs)
-        if not job.config.teacher_dropout or plain.teacher is None or self._teacher is None:
+        job, student, teacher = self.job, (self.job.student, self.module), self._teacher
+        plain = objective(name, student, teacher, job.config, job.pairs)
+        if not self._noisy:
             return plain, plain
-        noisy = with_dropout(self._teacher[0].with_changes(module=self._teacher[1]), job.config.teacher_dropout)
-        return objective(name, student, (noisy, noisy.module), job.config, job.pairs), plain
+        places = [Place(pair.place, pair.shape) for pair in job.pairs if pair.kind == "attention"]
+        student = _dropping(student, job.config.dropout, places)
+        teacher = None if teacher is None else _dropping(teacher, job.config.teacher_dropout, places)
+        return objective(name, student, teacher, job.config, job.pairs), plain
 
     def _step(self, loss: Objective, batch: Batch, stage: Stage, steps: int) -> Record:
         start = time.perf_counter()
@@ -152,9 +156,8 @@ class Trainer:
             group["lr"] = rate
         optimizer.zero_grad()
         # What dropout drops depends on the step alone, so that a resumed run drops the same.
-        noisy = self.job.config.teacher_dropout > 0
-        with torch.random.fork_rng(devices=[]) if noisy else nullcontext():
-            if noisy:
+        with torch.random.fork_rng(devices=[]) if self._noisy else nullcontext():
+            if self._noisy:
                 torch.manual_seed(self.job.config.seed + 1_000_003 * (self._state.total + 1))
             _logits, parts = loss(batch)
         total = torch.stack(list(parts.values())).sum()
@@ -244,6 +247,15 @@ def _on_device(program: Program | None, device: str) -> tuple[Program, fx.GraphM
         return None
     # Moving a module moves its own tensors, which are those of the caller's model.
     return program, program.module if device == "cpu" else copy.deepcopy(program.module).to(device)
+
+
+def _dropping(
+    graph: tuple[Program, fx.GraphModule], share: float, places: list[Place]
+) -> tuple[Program, fx.GraphModule]:
+    if not share:
+        return graph
+    program = with_dropout(graph[0].with_changes(module=graph[1]), share, places)
+    return program, program.module
 
 
 def _optimizer(

@@ -42,10 +42,12 @@ def test_what_means_nothing_is_refused(wrong):
 def test_the_papers_quirks_are_off_until_asked_for():
     plain, paper = DistillationConfig(), DistillationConfig.mpcformer(layer_epochs=7, seed=1)
     assert (plain.layers, plain.logits) == (Stage(10, 5e-5), Stage(5, 1e-5, "linear", 0.1))
-    assert not any((plain.count_padding, plain.mean_over_classes, plain.regression_on_labels, plain.teacher_dropout))
+    assert not any(
+        (plain.count_padding, plain.mean_over_classes, plain.regression_on_labels, plain.teacher_dropout, plain.dropout)
+    )
     assert paper.count_padding
     assert paper.mean_over_classes
     assert paper.regression_on_labels
-    assert paper.teacher_dropout == 0.1
+    assert paper.teacher_dropout == paper.dropout == 0.1
     assert (paper.select, paper.evaluate_steps, paper.seed) == ("metric", 100, 1)
     assert paper.layers == Stage(7, 5e-5)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import mpccompile
-from mpccompile.distill.graphs import check_rows, probed, trainable, weights_of, with_dropout, with_weights
+from mpccompile.distill.graphs import check_rows, probed, trainable, weights_of, with_weights
 from mpccompile.errors import DistillationError
 from mpccompile.ir.verify import max_error
 from tests import models
@@ -98,17 +98,3 @@ def test_an_answer_that_mixes_rows_up_is_refused():
     check_rows(mpccompile.program(*models.bert()), [])
     with pytest.raises(DistillationError, match=r"shape \[2, 2\] does not have the 2 rows of the batch first"):
         check_rows(mpccompile.program(BatchSecond(), {"x": torch.randn(2, 4)}), [])
-
-
-def test_dropout_comes_where_transformers_have_it():
-    model, inputs = models.bert()
-    program = mpccompile.program(model, inputs)
-    noisy = with_dropout(program, 0.5)
-    dropped = [node for node in noisy.graph.nodes if node.target is nn.functional.dropout]
-    # Probabilities, the attention's output and the feed-forward layer's output.
-    assert len(dropped) == 3 * models.LAYERS
-    with torch.no_grad():
-        first, second = (noisy.module(**inputs)[0] for _ in range(2))
-        plain = with_dropout(program, 0.0).module(**inputs)[0]
-    assert not torch.allclose(first, second)
-    assert torch.allclose(plain, program.reference[0], atol=1e-5)

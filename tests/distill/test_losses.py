@@ -11,8 +11,8 @@ from mpccompile.distill.match import Pair, Tokens
 # Two rows of three tokens; the second row's last token is padding.
 MASK = torch.tensor([[True, True, True], [True, True, False]])[:, None, None, :]
 TOKENS = Tokens("mask", (2, 1, 3, 3))
-SCORES = Pair("attention", "a", "scores", "scores", "mask", TOKENS)
-HIDDEN = Pair("hidden", "a", "hidden", "hidden", None, TOKENS)
+SCORES = Pair("attention", "a", "scores", "scores", (2, 1, 3, 3), "mask", TOKENS)
+HIDDEN = Pair("hidden", "a", "hidden", "hidden", (2, 3, 4), None, TOKENS)
 ALL = torch.tensor([True, True])
 
 

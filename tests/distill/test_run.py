@@ -122,7 +122,7 @@ def whole_run(config):
 # Before the first checkpoint, within and at the end of an epoch, at the end of a stage, and in the second stage.
 @pytest.mark.parametrize(("stop", "dropout"), [(2, 0.0), (7, 0.0), (8, 0.0), (16, 0.0), (29, 0.0), (7, 0.2), (29, 0.2)])
 def test_a_run_goes_on_bit_for_bit(tmp_path, monkeypatch, stop, dropout):
-    config = replace(SHORT, teacher_dropout=dropout)
+    config = replace(SHORT, teacher_dropout=dropout, dropout=dropout)
     validation = rows(5, seed=1)
     whole = whole_run(config)
     step = Trainer._step
