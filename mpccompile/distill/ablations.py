@@ -143,7 +143,10 @@ def ablate(
     config = config or DistillationConfig()
     start = student_of(model)
     train, judged = read(data, start), read(test, start, "test")
-    selection = read(validation, start, "validation") if validation is not None else None
+    selection = None
+    if validation is not None:
+        # A generator can be read once.
+        selection = judged if validation is test else read(validation, start, "validation")
     teacher = teacher_program(model, start)
     outcomes = [Outcome(TEACHER, 0, _measured(teacher, judged, config), 0.0)]
     outcomes.append(Outcome(UNTRAINED, 0, _measured(start, judged, config), 0.0))

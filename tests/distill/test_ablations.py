@@ -67,6 +67,12 @@ def test_without_pretraining_the_weights_are_random(monkeypatch):
     assert [each is model for each in seen] == [True, False, False]
 
 
+def test_a_generator_may_select_and_judge():
+    texts = (row for row in [rows(3), rows(2, seed=4)])
+    found = run(test=texts, validation=texts, plan=Plan(arms=("w/o stage 1",), progress=False))
+    assert len(found.outcomes) == 3
+
+
 def test_an_arm_that_there_is_none_of_is_refused():
     with pytest.raises(OptionError, match="no arm w/o x"):
         Plan(arms=("w/o x",))
