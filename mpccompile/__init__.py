@@ -12,16 +12,30 @@ from typing import TYPE_CHECKING, Any
 from mpccompile.errors import MpcCompileError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from mpccompile.compiler import Pass
+    from mpccompile.distill.config import DistillationConfig, Stage
+    from mpccompile.distill.result import Distilled
+    from mpccompile.distill.run import distill
+    from mpccompile.ir.program import Program
     from mpccompile.options import Options
     from mpccompile.private import PrivateModel
 
 __version__ = "0.1.0"
-__all__ = ["MpcCompileError", "Options", "compile", "load"]
+__all__ = [
+    "DistillationConfig",
+    "Distilled",
+    "MpcCompileError",
+    "Options",
+    "Stage",
+    "compile",
+    "distill",
+    "load",
+    "program",
+]
 
 
 def compile(  # noqa: A001 - named as torch.compile is
@@ -52,6 +66,35 @@ def compile(  # noqa: A001 - named as torch.compile is
     return private.make(model, example_inputs, private.options_with(options, option_fields), passes)
 
 
+def program(
+    model: nn.Module,
+    example_inputs: Mapping[str, Tensor] | Sequence[Tensor],
+    *,
+    options: Options | None = None,
+    **option_fields: Any,
+) -> Program:
+    """Return the program of ``model`` that training works on: its functions named, and replaced where options say so.
+
+    No weight is folded into another, so that each keeps its dotted name. The program runs in plaintext and is
+    differentiable; see :func:`mpccompile.distill`.
+
+    Args:
+        model: A PyTorch module; it is not changed, and shares its weights with the program.
+        example_inputs: Inputs by name, or positional ones; their shapes are the program's.
+        options: What to compile for; fields can be given as keywords instead.
+        option_fields: Fields of :class:`Options`.
+
+    Raises:
+        OptionError: If an option means nothing.
+        CaptureFailed: If the model cannot be captured.
+        UnsupportedOp: If it computes something on secrets that has no private implementation.
+    """
+    from mpccompile.distill.program import make
+    from mpccompile.options import Options
+
+    return make(model, example_inputs, Options.merged(options, option_fields))
+
+
 def load(folder: str | Path) -> PrivateModel:
     """Return the private model saved in ``folder``.
 
@@ -65,8 +108,12 @@ def load(folder: str | Path) -> PrivateModel:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Options":
-        from mpccompile.options import Options
+    from importlib import import_module
 
-        return Options
+    if name == "Options":
+        return import_module("mpccompile.options").Options
+    if name == "distill":
+        return import_module("mpccompile.distill")
+    if name in {"DistillationConfig", "Distilled", "Stage"}:
+        return getattr(import_module("mpccompile.distill"), name)
     raise AttributeError(f"module 'mpccompile' has no attribute {name!r}")

@@ -55,3 +55,11 @@ class RangeExceeded(MpcCompileError):
 
 class DealerError(MpcCompileError):
     """Correlated randomness is missing or would be used twice."""
+
+
+class DataError(InputError):
+    """A data set does not fit the model that is trained on it."""
+
+
+class DistillationError(MpcCompileError):
+    """Training cannot start, go on or be resumed."""

@@ -104,7 +104,7 @@ def one_line_error(said):
     return lines[0]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["party", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["distill", "--help"]])
 def test_help_and_version_load_no_heavy_library(arguments):
     script = (
         "import sys\n"

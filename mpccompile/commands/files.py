@@ -48,6 +48,17 @@ def load_model(name: str) -> tuple[nn.Module, dict[str, Any] | None]:
     return model, dict(inputs)
 
 
+def load_object(name: str) -> object:
+    """Return what ``package.module:function`` returns, or what it is where it is no function.
+
+    Raises:
+        OptionError: If there is no such thing.
+        MpcCompileError: If it fails.
+    """
+    found = _factory(name)
+    return _made(found, name) if callable(found) else found
+
+
 def _factory(name: str) -> object:
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:

@@ -23,10 +23,23 @@ GRADIENT_NORM = 1.0
 # The training files are few, and held-out files use other words: hiding words keeps the model from relying on any one.
 HIDDEN_WORD_SHARE = 0.15
 
-HIDDEN_SIZE = 128
-FEED_FORWARD_SIZE = 256
-LAYERS = 2
 HEADS = 4
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a model is.
+
+    Attributes:
+        hidden: Numbers per token.
+        layers: Transformer layers; a feed-forward layer is twice as wide as a token.
+    """
+
+    hidden: int = 128
+    layers: int = 2
+
+
+DEMO_SIZE = Size()
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,7 @@ def train_classifier(
     *,
     steps: int = TRAINING_STEPS,
     seed: int = 0,
+    size: Size = DEMO_SIZE,
     on_step: Callable[[float], None] | None = None,
 ) -> Classifier:
     """Train a tokenizer and a classifier on the training snippets.
@@ -71,6 +85,7 @@ def train_classifier(
         snippets: The data.
         steps: Optimizer steps.
         seed: Chooses the first weights and the batches; the caller's random state is left as it was.
+        size: How large the model is.
         on_step: Called after every step with the loss.
     """
     import torch
@@ -79,22 +94,22 @@ def train_classifier(
     tokenizer = train_tokenizer(snippet.text for snippet in snippets.train)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = build_model(len(tokenizer), len(snippets.classes))
+        model = build_model(len(tokenizer), len(snippets.classes), size)
         _fit(model, _batches(tokenizer, snippets, steps), steps, on_step)
     model.eval()
     return Classifier(model, tokenizer, snippets, time.perf_counter() - start)
 
 
-def build_model(vocabulary_size: int, classes: int) -> BertForSequenceClassification:
-    """Return a BERT of two layers with random weights; token 0 is padding."""
+def build_model(vocabulary_size: int, classes: int, size: Size = DEMO_SIZE) -> BertForSequenceClassification:
+    """Return a BERT with random weights; token 0 is padding."""
     from transformers import BertConfig, BertForSequenceClassification
 
     config = BertConfig(
         vocab_size=vocabulary_size,
-        hidden_size=HIDDEN_SIZE,
-        num_hidden_layers=LAYERS,
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
         num_attention_heads=HEADS,
-        intermediate_size=FEED_FORWARD_SIZE,
+        intermediate_size=2 * size.hidden,
         hidden_dropout_prob=0.2,
         attention_probs_dropout_prob=0.2,
         max_position_embeddings=SEQUENCE_LENGTH,

@@ -163,3 +163,18 @@ def tidy(module: fx.GraphModule) -> None:
 def copied(module: fx.GraphModule) -> fx.GraphModule:
     """Return a copy whose graph may be edited; tensors are shared, so copying a large model costs nothing."""
     return fx.GraphModule(module, copy.deepcopy(module.graph), type(module).__name__)
+
+
+def with_values(module: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
+    """Return a copy that also returns the values of the named nodes: ``(outputs, values)``; tensors are shared.
+
+    Raises:
+        KeyError: If there is no node of one of the names.
+    """
+    copy = copied(module)
+    nodes = {node.name: node for node in copy.graph.nodes}
+    output = copy.graph.output_node()
+    output.args = ((output.args[0], tuple(nodes[name] for name in names)),)
+    copy.graph.lint()
+    copy.recompile()
+    return copy

@@ -1,0 +1,194 @@
+"""What each part of a distillation is worth: the same student without it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from mpccompile.distill.config import DistillationConfig, Stage
+from mpccompile.distill.data import Table, batch_size, check_labels, read
+from mpccompile.distill.fresh import with_random_weights
+from mpccompile.distill.graphs import probed
+from mpccompile.distill.objective import is_regression, logits_shape, metric_of
+from mpccompile.distill.run import distill, teacher_program
+from mpccompile.errors import DistillationError, OptionError
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from mpccompile.ir.program import Program
+
+TEACHER, UNTRAINED = "teacher", "no training"
+FULL = "full"
+ARMS = (FULL, "w/o stage 1", "w/o stage 2", "w/o d", "w/o p,d")
+"""The trained students, as MPCFormer names them: d is distillation, p the pretrained weights."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to leave out.
+
+    Attributes:
+        arms: Which of :data:`ARMS`.
+        seeds: Each arm is trained with each of them.
+        folder: Where checkpoints, logs and ``ablations.csv`` go; a killed run goes on from there.
+        progress: Whether to show progress bars.
+    """
+
+    arms: tuple[str, ...] = ARMS
+    seeds: tuple[int, ...] = (42,)
+    folder: Path | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.arms) - set(ARMS))
+        if unknown:
+            raise OptionError(f"there is no arm {', '.join(unknown)}", hint=f"The arms are {'; '.join(ARMS)}.")
+
+
+ALL = Plan()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One student, or the teacher.
+
+    Attributes:
+        arm: What was done to it.
+        seed: Seed of its training.
+        metric: Accuracy, or correlation for regression, on the test data.
+        seconds: What its training took.
+    """
+
+    arm: str
+    seed: int
+    metric: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """All outcomes, in the order they were measured."""
+
+    outcomes: tuple[Outcome, ...]
+
+    def metrics(self, arm: str) -> list[float]:
+        """Return the metric of each seed of an arm."""
+        return [outcome.metric for outcome in self.outcomes if outcome.arm == arm]
+
+    def table(self) -> RichTable:
+        """Return one line per arm: mean and standard deviation over the seeds."""
+        from rich.table import Table as RichTable
+
+        table = RichTable(title="What each part of the distillation is worth")
+        for name in ("", "metric", "deviation", "seeds", "seconds"):
+            table.add_column(name, justify="left" if not name else "right")
+        for arm in dict.fromkeys(outcome.arm for outcome in self.outcomes):
+            found = self.metrics(arm)
+            spread = f"{stdev(found):.4f}" if len(found) > 1 else ""
+            seconds = mean(outcome.seconds for outcome in self.outcomes if outcome.arm == arm)
+            table.add_row(arm, f"{mean(found):.4f}", spread, str(len(found)), f"{seconds:.1f}")
+        return table
+
+    def save(self, path: Path) -> None:
+        """Write one line per outcome to a CSV file.
+
+        Raises:
+            DistillationError: If that cannot be done.
+        """
+        try:
+            with path.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, [field.name for field in fields(Outcome)])
+                writer.writeheader()
+                writer.writerows(asdict(outcome) for outcome in self.outcomes)
+        except OSError as error:
+            raise DistillationError(f"the results cannot be written ({error.strerror})", where=str(path)) from error
+
+
+def ablate(
+    model: nn.Module,
+    student_of: Callable[[nn.Module], Program],
+    data: Any,
+    test: Any,
+    *,
+    validation: Any = None,
+    config: DistillationConfig | None = None,
+    plan: Plan = ALL,
+) -> Ablations:
+    """Train the student in full and without each part of the distillation, and measure all of them.
+
+    "w/o stage 1" learns only the teacher's answers, "w/o stage 2" only its layers. "w/o d" starts from the teacher's
+    weights and learns the labels, "w/o p,d" the same from random weights; both see the data as often as the full
+    distillation does, unless ``config.labels`` says otherwise.
+
+    Args:
+        model: The teacher.
+        student_of: Makes the program to train of a model: ``lambda model: mpccompile.program(model, inputs, ...)``.
+        data: Rows with labels to train on, read once and used by all arms.
+        test: Rows with labels to report on.
+        validation: Rows to select weights by; the paper takes ``test`` for it.
+        config: How the full student is trained; each arm is this with parts left out.
+        plan: What is left out, how often, and where results go.
+
+    Raises:
+        DataError: If the data does not fit the student, or has no labels.
+        DistillationError: As :func:`mpccompile.distill.run.distill` does.
+    """
+    config = config or DistillationConfig()
+    start = student_of(model)
+    train, judged = read(data, start), read(test, start, "test")
+    selection = None
+    if validation is not None:
+        # A generator can be read once.
+        selection = judged if validation is test else read(validation, start, "validation")
+    teacher = teacher_program(model, start)
+    outcomes = [Outcome(TEACHER, 0, _measured(teacher, judged, config), 0.0)]
+    outcomes.append(Outcome(UNTRAINED, 0, _measured(start, judged, config), 0.0))
+    for seed in plan.seeds:
+        for arm in plan.arms:
+            own = replace(_without(arm, config), seed=seed)
+            program = student_of(with_random_weights(model, seed)) if arm == "w/o p,d" else start
+            trained = distill(
+                teacher,
+                program,
+                train,
+                validation=selection,
+                config=own,
+                folder=None if plan.folder is None else plan.folder / _slug(arm, seed),
+                progress=plan.progress,
+            )
+            outcomes.append(Outcome(arm, seed, _measured(trained.program, judged, config), trained.history[-1].seconds))
+            if plan.folder is not None:
+                Ablations(tuple(outcomes)).save(plan.folder / "ablations.csv")
+    return Ablations(tuple(outcomes))
+
+
+def _without(arm: str, config: DistillationConfig) -> DistillationConfig:
+    """Return the config of an arm."""
+    if arm == "w/o stage 1":
+        return replace(config, layers=None, labels=None)
+    if arm == "w/o stage 2":
+        return replace(config, logits=None, labels=None)
+    if arm == FULL:
+        return replace(config, labels=None)
+    stages = [stage for name, stage in config.stages() if name != "labels"]
+    rate = max((stage.learning_rate for stage in stages), default=0.0)
+    labels = config.labels or Stage(sum(stage.epochs for stage in stages), rate, "linear", 0.1)
+    return replace(config, layers=None, logits=None, labels=labels)
+
+
+def _measured(program: Program, table: Table, config: DistillationConfig) -> float:
+    regression = is_regression(program, config)
+    check_labels(table, logits_shape(program), regression=regression, what="test")
+    graph = probed(program, program.module, [])
+    return metric_of(graph, table, batch_size(program), regression=regression) or 0.0
+
+
+def _slug(arm: str, seed: int) -> str:
+    return f"{arm.replace('/', '').replace(',', '').replace(' ', '-')}-{seed}"

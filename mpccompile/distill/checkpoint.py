@@ -1,0 +1,121 @@
+"""Checkpoints that are there whole or not at all: one safetensors file, with the facts in its header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mpccompile.errors import DistillationError
+
+FILE = "checkpoint.safetensors"
+_FORMAT = "mpccompile-distillation-1"
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run is.
+
+    Attributes:
+        run: Fingerprints of what the run is of, by name.
+        stage: Index of the stage.
+        step: Steps of the stage that are done.
+        total: Steps of all stages that are done.
+        best: Best score of the stage so far, lower is better; None when nothing was validated.
+        seconds: What all steps took.
+    """
+
+    run: dict[str, str]
+    stage: int = 0
+    step: int = 0
+    total: int = 0
+    best: float | None = None
+    seconds: float = 0.0
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], what: str) -> None:
+    """Write a safetensors file: to another name, down to the disk, and only then in the place of the old one.
+
+    Raises:
+        DistillationError: If that cannot be done; the old file is as it was.
+    """
+    temporary = path.with_name(f"{path.name}.partial")
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        kept = f" {path.name} of an earlier step is still there." if path.exists() else ""
+        raise DistillationError(
+            f"{what} could not be written ({error})",
+            where=str(path),
+            hint=f"Make room or choose another folder, and run the same again.{kept}",
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def save(folder: Path, tensors: Mapping[str, Tensor], state: State) -> None:
+    """Write the checkpoint of a run.
+
+    Raises:
+        DistillationError: If that cannot be done; the last one is as it was.
+    """
+    header = {"format": _FORMAT, "state": json.dumps(asdict(state))}
+    save_tensors(folder / FILE, tensors, header, f"the checkpoint of step {state.total}")
+
+
+def load(folder: Path, run: Mapping[str, str]) -> tuple[State, dict[str, Tensor]] | None:
+    """Read the checkpoint of a run; None when there is none.
+
+    Args:
+        folder: Where it is.
+        run: Fingerprints of the run that wants to go on.
+
+    Raises:
+        DistillationError: If it is of another run, or damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != _FORMAT:
+                raise DistillationError("this is no checkpoint of a distillation", where=str(path))
+            state = State(**json.loads(header["state"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DistillationError(f"the checkpoint cannot be read ({error})", where=str(path)) from error
+    other = sorted(name for name in {*run, *state.run} if run.get(name) != state.run.get(name))
+    if other:
+        raise DistillationError(
+            f"the checkpoint is of another run: its {', '.join(other)} differ",
+            where=str(path),
+            hint="Choose another folder, or go on with what that run was started with.",
+        )
+    return state, tensors
+
+
+def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Return the SHA-256 of tensors and their names."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors:
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,32 @@
+"""Programs to train: as captured, with functions named and replaced, before anything is folded into a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from mpccompile import compiler
+
+if TYPE_CHECKING:
+    from mpccompile.ir.program import Program
+    from mpccompile.options import Options
+
+
+def make(model: nn.Module, example_inputs: Mapping[str, Tensor] | Sequence[Tensor], options: Options) -> Program:
+    """Capture and lower a model, name its functions, and replace those that the options name.
+
+    No pass that folds weights runs, so that each weight keeps its dotted name in the model.
+
+    Args:
+        model: A module in float32 on the CPU; it is left as it was, and shares its weights with the program.
+        example_inputs: A batch of the size to train with.
+        options: Whose approximations are applied.
+
+    Raises:
+        CaptureFailed: If the model cannot be captured.
+        UnsupportedOp: If it computes something on secrets that has no private implementation.
+        OptionError: If an approximation, or a pattern of sites, names nothing.
+    """
+    return compiler.approximate(compiler.recognise(model, example_inputs, options), options)

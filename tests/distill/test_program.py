@@ -1,0 +1,58 @@
+"""Programs to train keep the names of their weights, and are what the model computes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import mpccompile
+from mpccompile.distill import program as programs
+from mpccompile.errors import OptionError
+from mpccompile.ir import ops
+from mpccompile.ir.verify import max_error, verify
+from mpccompile.options import Options
+from tests import models
+from tests.distill.approximate import approximated
+
+
+@pytest.mark.parametrize("family", ["bert", "llama", "vit"])
+def test_weights_keep_their_names(family):
+    model, inputs = models.FAMILIES[family]()
+    program = mpccompile.program(model, inputs)
+    verify(program)
+    assert max_error(program) < 1e-4
+    named = dict(model.named_parameters())
+    for name, weight in program.module.named_parameters():
+        assert weight.data_ptr() == named[name].data_ptr()
+
+
+def test_functions_are_replaced_after_they_are_named(monkeypatch):
+    monkeypatch.setattr(programs, "approximations", lambda _options: (approximated,))
+    model, inputs = models.bert()
+    program = programs.make(model, inputs, Options())
+    called = {node.target for node in program.graph.nodes}
+    assert not called & {ops.gelu, ops.softmax}
+    assert {ops.square, ops.relu} <= called
+    with torch.no_grad():
+        assert not torch.allclose(program.module(**inputs)[0], program.reference[0])
+
+
+def test_an_option_that_there_is_none_of_is_refused():
+    with pytest.raises(OptionError, match="unknown option colour"):
+        mpccompile.program(*models.mlp(), colour="red")
+
+
+def test_the_package_is_the_function_whatever_is_imported_first():
+    script = (
+        "import sys, mpccompile\n"
+        "assert not {'torch', 'mpccompile.distill'} & set(sys.modules)\n"
+        "assert callable(mpccompile.distill)\n"
+        "import mpccompile.distill.config\n"
+        "assert callable(mpccompile.distill)\n"
+        "assert mpccompile.Stage is mpccompile.distill.Stage\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
