@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import ipaddress
-import os
 import re
 import socket
-import struct
 import time
 from dataclasses import dataclass
 
 from mpccompile.errors import InputError, PartyLost
 
 RETRY_SECONDS = 0.5
+GLANCE_SECONDS = 0.01
 BACKLOG = 8
-_GET_ADDRESS = 0x8915
-"""SIOCGIFADDR of Linux; elsewhere it fails, and gloo chooses."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +66,8 @@ def _unusable(address: Address, error: OSError) -> PartyLost:
     return PartyLost(f"{address} cannot be used ({error.strerror})")
 
 
-def dial(address: Address, deadline: float) -> socket.socket:
-    """Connect to the dealer, which may start later than this process.
+def dial(address: Address, deadline: float, who: str = "the dealer") -> socket.socket:
+    """Connect to ``who``, which may start later than this process.
 
     Raises:
         PartyLost: If it cannot be reached until ``deadline``.
@@ -83,30 +79,5 @@ def dial(address: Address, deadline: float) -> socket.socket:
         except OSError as error:
             if left <= RETRY_SECONDS or isinstance(error, socket.gaierror):
                 reason = error.strerror or str(error)
-                raise PartyLost(f"the dealer at {address} cannot be reached ({reason})") from error
+                raise PartyLost(f"{who} at {address} cannot be reached ({reason})") from error
         time.sleep(RETRY_SECONDS)
-
-
-def route_towards(peer: Address) -> None:
-    """Have gloo use the interface that leads to the other party; by itself it takes the one of the host's name.
-
-    Raises:
-        PartyLost: If none does.
-    """
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((peer.host, peer.port))
-            address = probe.getsockname()[0]
-            for _index, name in socket.if_nameindex():
-                if _address_of(probe, name) == address:
-                    os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
-    except OSError as error:
-        raise PartyLost(f"there is no way to {peer} ({error.strerror or error})") from error
-
-
-def _address_of(probe: socket.socket, interface: str) -> str:
-    request = struct.pack("256s", interface.encode())
-    try:
-        return socket.inet_ntoa(fcntl.ioctl(probe.fileno(), _GET_ADDRESS, request)[20:24])
-    except OSError:
-        return ""

@@ -206,7 +206,6 @@ def take_part(
     if rank == 0:
         with addresses.listen(peer):
             meeting.tell("checking the address")
-    addresses.route_towards(peer)
     link = _meet_dealer(rank, _digest(folder), meeting)
     party = _HostParty(rank, link)
     met = threading.Event()
@@ -288,7 +287,7 @@ class _HostParty(PartyWorker):
 
 
 def _start(work: Callable[[], T]) -> Future[T]:
-    """Work in a daemon thread: one that waits in torch.distributed notices neither Ctrl-C nor a lost dealer."""
+    """Work in a daemon thread: one that waits for a party notices neither Ctrl-C nor a lost dealer."""
     future: Future[T] = Future()
     threads = torch.get_num_threads()
 

@@ -113,7 +113,9 @@ class Session:
         # The dealer was listening when it said hello, so the parties may call it now.
         for role in ("0", "1"):
             messages.send(self._links[role], {})
-        rendezvous = f"file://{self._folder / 'rendezvous'}"
+        # CrypTen meets over torch.distributed.
+        scheme = "file" if "--stock" in self._options else "unix"
+        rendezvous = f"{scheme}://{self._folder / 'rendezvous'}"
         self._ask(
             {role: ({"command": "start", "device": device, "rendezvous": rendezvous}, {}) for role in self._roles}
         )

@@ -23,7 +23,7 @@ from torch import Tensor
 from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import messages, offline, ring, stock
 from mpccompile.runtime.agreement import expect_same, fingerprint
-from mpccompile.runtime.channel import GlooChannel
+from mpccompile.runtime.channel import GREETING_BYTES, SocketChannel, meet
 from mpccompile.runtime.crypten_bridge import to_crypten
 from mpccompile.runtime.party import LiveParty, Pool, activate, drive
 from mpccompile.runtime.plan import Plan, Step
@@ -128,8 +128,10 @@ class PartyWorker:
         messages.send(self._dealer, {"rank": self._rank})
         header, _tensors = messages.receive(self._dealer)
         self._seed = bytes.fromhex(header["seed"])
-        self._channel = GlooChannel(self._rank, rendezvous, EXCHANGE_TIMEOUT_SECONDS)
         self._coins = bytes.fromhex(header["coins"])
+        token = Prg(self._coins).spawn("greeting").bytes(GREETING_BYTES)
+        line = meet(self._rank, rendezvous, token, EXCHANGE_TIMEOUT_SECONDS)
+        self._channel = SocketChannel(line, EXCHANGE_TIMEOUT_SECONDS)
         self._pair_seed = self._agree_on_seed()
         self._expect_same_rounding()
         return {}, {}

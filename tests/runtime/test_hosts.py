@@ -136,9 +136,8 @@ def test_a_port_that_is_taken_is_named(packages, processes):
             hosts.take_part(0, base / "0", Meeting(free_address(), b""), Address("127.0.0.1", port), {})
 
 
-def test_an_unreachable_dealer_is_named(packages, monkeypatch):
+def test_an_unreachable_dealer_is_named(packages):
     base, _expected = packages
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
     dealer = free_address()
     with pytest.raises(PartyLost, match=f"the dealer at {dealer} cannot be reached"):
         hosts.take_part(1, base / "1", Meeting(dealer, b"", wait_seconds=0.2), free_address(), {})
