@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mpccompile.compiler import Pass
+    from mpccompile.evaluation.evaluate import Evaluation
     from mpccompile.options import Options
     from mpccompile.private import PrivateModel
 
 __version__ = "0.1.0"
-__all__ = ["MpcCompileError", "Options", "compile", "load"]
+__all__ = ["MpcCompileError", "Options", "compile", "evaluate", "load"]
 
 
 def compile(  # noqa: A001 - named as torch.compile is
@@ -62,6 +63,23 @@ def load(folder: str | Path) -> PrivateModel:
     from mpccompile.private import PrivateModel
 
     return PrivateModel.from_package(read(Path(folder)))
+
+
+def evaluate(target: PrivateModel | str | Path, data: Any, **choices: Any) -> Evaluation:
+    """Run labelled examples in plaintext, simulated and privately, and return how accurate each is.
+
+    Args:
+        target: A compiled model, or the folder of a package.
+        data: A dict of tensors by name, ``"labels"`` among them, or batches of such dicts.
+        choices: See :func:`mpccompile.evaluation.evaluate.evaluate`: ``model``, ``batch_size``, ``limit``, ``ways`` and
+            ``progress``.
+
+    Raises:
+        InputError: If the data does not fit the model, labels are missing, or the model is no classifier.
+    """
+    from mpccompile.evaluation.evaluate import evaluate as run
+
+    return run(target, data, **choices)
 
 
 def __getattr__(name: str) -> Any:

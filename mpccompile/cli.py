@@ -16,6 +16,7 @@ import typer
 
 import mpccompile
 from mpccompile.bench import command as bench
+from mpccompile.commands.evaluate import evaluate
 from mpccompile.errors import MpcCompileError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bench.app, name="bench")
+app.command()(evaluate)
 
 
 class By(Enum):

@@ -47,6 +47,19 @@ def load_model(name: str) -> tuple[nn.Module, dict[str, Any] | None]:
     return model, dict(inputs)
 
 
+def read_data(name: str) -> Any:
+    """Return the arrays of an .npz file, or what the function ``package.module:function`` returns.
+
+    Raises:
+        InputError: If the file cannot be read.
+        OptionError: If there is no such function.
+        MpcCompileError: If it fails.
+    """
+    if ":" in name and not Path(name).exists():
+        return _made(_factory(name), name)
+    return read_arrays(Path(name))
+
+
 def _factory(name: str) -> object:
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
