@@ -62,6 +62,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[
     str | None, typer.Option("--device", help="Where the parties compute, cpu or cuda.", show_default=False)
 ]
+Chosen = Annotated[
+    list[str] | None, typer.Option(metavar="[PATTERN=]NAME", help="What replaces it: everywhere, or where a path fits.")
+]
 Repeat = Annotated[int, typer.Option("--repeat", min=1, help="How often to run.")]
 KeyFile = Annotated[
     Path | None,
@@ -107,7 +110,7 @@ def demo(
 
 
 @app.command("compile")
-def compile_model(
+def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
     factory: Annotated[
         str,
         typer.Argument(
@@ -123,6 +126,8 @@ def compile_model(
     ] = None,
     tolerance: Annotated[float | None, typer.Option(help="Largest error that approximations may add.")] = None,
     target: Annotated[Target | None, typer.Option(help="What code to emit.")] = None,
+    gelu: Chosen = None,
+    softmax: Chosen = None,
     force: Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")] = False,
 ) -> None:
     """Compile a model and write the package to a folder.
@@ -136,7 +141,8 @@ def compile_model(
         from mpccompile import compiler
         from mpccompile.commands import files
 
-        chosen = files.options_of(pairs or [], {"tolerance": tolerance, "target": target and target.value})
+        replaced = {"gelu": files.choice_of(gelu), "softmax": files.choice_of(softmax)}
+        chosen = files.options_of(pairs or [], {"tolerance": tolerance, "target": target and target.value, **replaced})
         files.check_empty(folder, force=force)
         status.update(f"making the model of {factory}")
         model, inputs = files.load_model(factory)
@@ -144,13 +150,12 @@ def compile_model(
         if inputs is None:
             raise typer.BadParameter("the factory gives no example inputs", param_hint="--input")
         status.update(f"capturing {type(model).__name__}")
-        stock = chosen.target == Target.CRYPTEN.value
         package = compiler.build(
             model,
             inputs,
             folder,
             options=chosen,
-            passes=compiler.RECOGNISERS if stock else compiler.EXACT_PASSES,
+            passes=compiler.passes_for(chosen),
             observer=lambda _program, record: status.update(f"compiling {type(model).__name__} ({record.name} done)"),
         )
     typer.echo(f"{folder}: {package.name}, {len(package.statements)} statements")
@@ -250,15 +255,18 @@ def passes(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show what each replaces, and by what.")] = False,
     json: AsJson = False,
 ) -> None:
-    """List the passes that every compilation runs, in order."""
+    """List the passes that every compilation runs, in order, and the approximations that users may choose."""
     from mpccompile.commands import show
 
     with show.stages("starting"):
-        from mpccompile.compiler import EXACT_PASSES
+        from mpccompile.approximations import APPROXIMATIONS
+        from mpccompile.compiler import EXACT_PASSES, RECOGNISERS
+
+        always = (*RECOGNISERS, *EXACT_PASSES)
     if json:
-        show.passes_json(EXACT_PASSES)
+        show.passes_json(always, APPROXIMATIONS)
     else:
-        show.passes_text(EXACT_PASSES, verbose=verbose)
+        show.passes_text(always, APPROXIMATIONS, verbose=verbose)
 
 
 @app.command()

@@ -1,7 +1,8 @@
-"""The whole compiler on one page: capture, lower, passes in order, calibrate, emit, package."""
+"""The whole compiler on one page: capture, lower, approximations, passes in order, calibrate, emit, package."""
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ from mpccompile.passes.merge_parallel_linears import merge_parallel_linears
 from mpccompile.passes.recognise_gelu import recognise_gelu
 from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
 from mpccompile.passes.reorder_matmul_chains import reorder_matmul_chains
+from mpccompile.passes.replace_functions import replace_functions
 from mpccompile.passes.schedule_rounds import schedule_rounds
 
 if TYPE_CHECKING:
@@ -41,9 +43,10 @@ logger = logging.getLogger(__name__)
 Pass = Callable[[Program], Program]
 Observer = Callable[[Program, PassRecord], None]
 
+RECOGNISERS: tuple[Pass, ...] = (recognise_gelu, recognise_rms_norm)
+"""First, for stock CrypTen too: functions are named as the user meant them, and nothing is made cheaper."""
+
 EXACT_PASSES: tuple[Pass, ...] = (
-    recognise_gelu,
-    recognise_rms_norm,
     fold_constant_arithmetic,
     drop_no_ops,
     hoist_before_expand,
@@ -61,10 +64,10 @@ EXACT_PASSES: tuple[Pass, ...] = (
     fuse_softmax_matmul,
     schedule_rounds,
 )
-"""Always on, in this order; each is held to 1e-5 of the captured model."""
+"""Always on for this package's own protocols, in this order.
 
-RECOGNISERS: tuple[Pass, ...] = (recognise_gelu, recognise_rms_norm)
-"""What stock CrypTen gets: functions are named as the user meant them, and nothing is made cheaper."""
+As the recognisers, each is held to 1e-5 of the captured model, or of what approximations made of it.
+"""
 
 
 def build(
@@ -84,18 +87,30 @@ def build(
         example_inputs: Inputs to capture and calibrate with.
         folder: Where the package goes.
         options: What to compile for.
-        passes: Passes over the lowered graph, in order.
+        passes: What follows the recognisers and the approximations, in order.
         calibration: More inputs of the same shapes to calibrate ranges with.
         observer: Called after each pass.
     """
     program = capture(model, example_inputs, options)
     program = lower(program)
+    program = run_passes(program, RECOGNISERS, observer=observer)
+    program = run_passes(program, [_approximate(options)], exact=False, observer=observer)
     program = run_passes(program, passes, observer=observer)
     batches = [program.example_inputs, *(_in_order(program, batch) for batch in calibration)]
     program = with_input_limits(program, batches, options)
     sites = calibrate(program, batches, options) if options.target == "mpccompile" else {}
     logger.info("compiled %s: %d operations", program.name, len(program.graph.nodes))
     return package.write(program, sites, options, folder)
+
+
+def passes_for(options: Options) -> tuple[Pass, ...]:
+    """Return what makes a program cheaper: for stock CrypTen nothing does."""
+    return () if options.target == "crypten" else EXACT_PASSES
+
+
+def _approximate(options: Options) -> Pass:
+    """Return the pass that puts the chosen approximations in place."""
+    return functools.update_wrapper(functools.partial(replace_functions, options=options), replace_functions)
 
 
 def _in_order(program: Program, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -12,8 +13,13 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "target": ("mpccompile", "crypten"),
     "dealer": ("process", "insecure-local"),
     "embedding": ("secret", "public"),
-    "stock_forms": ("tanh", "erf", "mpcformer"),
+    "stock_forms": ("tanh", "erf"),
 }
+Choice = str | Mapping[str, str] | Sequence[tuple[str, str]]
+"""An approximation for all sites, or names by pattern of module paths."""
+EVERYWHERE, EXACT = "*", "exact"
+REPLACED = ("gelu", "softmax")
+"""Functions that an option of their name replaces."""
 FEWEST_FRAC_BITS, MOST_FRAC_BITS = 8, 20
 
 
@@ -33,8 +39,13 @@ class Options:
         dealer: ``"process"`` is a separate dealer process; ``"insecure-local"``, for ``target="crypten"`` only, is
             CrypTen's own default, with which rank 0 makes the correlated randomness and could see everything.
         device: ``"cpu"`` or ``"cuda"``, where the parties compute.
-        stock_forms: How ``target="crypten"`` writes GELU and softmax: ``"tanh"`` GELU, valid to 15; ``"erf"`` GELU,
-            which CrypTen's erf makes wrong beyond 3; or ``"mpcformer"``, the quadratics of that paper.
+        stock_forms: How ``target="crypten"`` writes GELU: ``"tanh"``, valid to 15; or ``"erf"``, which CrypTen's erf
+            makes wrong beyond 3.
+        gelu: What takes the place of GELU: ``"exact"``, or an approximation that ``mpccompile passes`` lists, which
+            changes the model's answers. For some sites only, a mapping from patterns of module paths (as in fnmatch,
+            ``"*.layer.0.*"``) to names: of the patterns that match a site the last one counts, and a site that none
+            matches stays exact. Kept as pairs of pattern and name.
+        softmax: The same for softmax.
     """
 
     target: Literal["mpccompile", "crypten"] = "mpccompile"
@@ -46,9 +57,20 @@ class Options:
     embedding: Literal["secret", "public"] = "secret"
     dealer: Literal["process", "insecure-local"] = "process"
     device: str = "cpu"
-    stock_forms: Literal["tanh", "erf", "mpcformer"] = "tanh"
+    stock_forms: Literal["tanh", "erf"] = "tanh"
+    gelu: Choice = EXACT
+    softmax: Choice = EXACT
 
     def __post_init__(self) -> None:
+        for name in REPLACED:
+            object.__setattr__(self, name, pairs_of(name, getattr(self, name)))
+        self._check()
+
+    def chosen(self, function: str) -> tuple[tuple[str, str], ...]:
+        """Return the pairs of pattern and approximation for a function of ``REPLACED``; later ones count."""
+        return pairs_of(function, getattr(self, function))
+
+    def _check(self) -> None:
         for name, allowed in _CHOICES.items():
             value = getattr(self, name)
             if value not in allowed:
@@ -98,3 +120,21 @@ class Options:
         for name in ("secret", "public"):
             values[name] = (values[name],) if isinstance(values[name], str) else tuple(values[name])
         return cls(**values)
+
+
+def pairs_of(function: str, choice: Choice) -> tuple[tuple[str, str], ...]:
+    """Return a choice of approximations as pairs of pattern and name.
+
+    Raises:
+        OptionError: If it is neither a name, nor a mapping, nor pairs.
+    """
+    if isinstance(choice, str):
+        return ((EVERYWHERE, choice),)
+    pairs = tuple(choice.items()) if isinstance(choice, Mapping) else tuple(tuple(pair) for pair in choice)
+    if not all(len(pair) == 2 and all(isinstance(part, str) for part in pair) for pair in pairs):  # noqa: PLR2004
+        raise OptionError(
+            f"{function}={choice!r} names no approximation",
+            where=f"option {function}",
+            hint="Give a name, or a dict from patterns of module paths to names.",
+        )
+    return tuple((pattern, name) for pattern, name in pairs)

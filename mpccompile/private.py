@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
-from mpccompile import compiler
+from mpccompile import approximations, compiler
 from mpccompile.codegen import package as packages
 from mpccompile.errors import InputError, MpcCompileError
 from mpccompile.ir.program import OutputSpec, Secrecy
@@ -151,7 +151,7 @@ class PrivateModel:
         if name != "crypten":
             raise InputError(f"against={name!r} is not a choice", hint="Use plaintext, crypten, or both.")
         changes = {"target": "crypten", "dealer": "insecure-local", "frac_bits": Options.frac_bits, "device": "cpu"}
-        rival = PrivateModel(self._model, Options.merged(self._options, changes), compiler.RECOGNISERS)
+        rival = PrivateModel(self._model, Options.merged(self._options, changes), ())
         rival._session = Session(stock="TFP")
         return rival
 
@@ -360,9 +360,8 @@ def make(
     """Build a private model; see :func:`mpccompile.compile`."""
     given = [] if example_inputs is None else [example_inputs]
     examples = list(example_inputs) if isinstance(example_inputs, list) else given
-    exact = compiler.RECOGNISERS if options.target == "crypten" else compiler.EXACT_PASSES
-    chosen = (*exact, *(passes or ()))
-    private = PrivateModel(model, options, chosen)
+    chosen = (*compiler.passes_for(options), *(passes or ()))
+    private = PrivateModel(model, approximations.check(options), chosen)
     private.calibrate_and_compile(examples)
     return private
 

@@ -334,12 +334,16 @@ def test_device_is_checked_before_anything_starts(call, package):
 def test_passes_are_listed_with_what_they_do(call):
     code, out, said = call("passes")
     assert (code, said) == (0, "")
-    assert [line.split()[0] for line in out.splitlines()] == [each.__name__ for each in compiler.EXACT_PASSES]
+    always = [each.__name__ for each in (*compiler.RECOGNISERS, *compiler.EXACT_PASSES)]
+    assert [line.split()[0] for line in out.splitlines()[: len(always)]] == always
+    assert all(text in out for text in ("gelu=quad", "softmax=2quad", "0.88 on [-3, 3]", "MPCFormer"))
     assert "before:" not in out
     assert "before:" in call("passes", "--verbose")[1]
     listed = json.loads(call("passes", "--json")[1])
-    assert all(each["summary"].endswith(".") for each in listed)
-    assert all("after:" in each["details"] for each in listed)
+    assert all(each["summary"].endswith(".") for each in listed["passes"])
+    assert all("after:" in each["details"] for each in listed["passes"])
+    assert {each["replaces"] for each in listed["approximations"]} == {"gelu", "softmax"}
+    assert all(each["source"] and each["accuracy"] and each["typical_error"] > 0 for each in listed["approximations"])
 
 
 def test_the_doctor_runs_something(call):

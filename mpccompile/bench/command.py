@@ -22,9 +22,7 @@ def bert_base(
     tokens: Annotated[int, typer.Option(min=1, max=512, help="Length of the input.")] = 128,
     repeat: Annotated[int, typer.Option(min=1, help="Runs of each, in turn; medians are kept.")] = 3,
     device: Annotated[str, typer.Option(help="Where mpccompile's parties compute: cpu or cuda.")] = "cpu",
-    mpcformer: Annotated[
-        bool, typer.Option("--mpcformer", help="Also run stock CrypTen on MPCFormer's graph.")
-    ] = False,
+    mpcformer: Annotated[bool, typer.Option("--mpcformer", help="Also run both on MPCFormer's graph.")] = False,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there as well.")] = None,
 ) -> None:
     """Run BERT-base with random weights, privately and by stock CrypTen in turn, and compare what they take."""

@@ -26,6 +26,7 @@ Stock CrypTen checks no range. Version 0.4.1 at its defaults gives answers that 
   exp: above -512; inside, its relative error is x^2/512.
   softmax: scores of a row within 512 of each other, exponentials that add up to less than 250 (5% off from 50).
   inv_sqrt, in the norms: variances from 0.07 to 150; an eps below 2^-16 counts as 0.
+  2Quad, 2ReLU: rows whose weights have a mean of less than 250, of 2ReLU more than 0.001.
   sigmoid: within 510. tanh: within 255. GELU by tanh: within 18.
   erf: within 1.2, which is GELU by erf within 1.7.
 Triples come from CrypTen's provider, and masks from torch's Mersenne twister, which is no cryptographic generator."""
@@ -37,11 +38,20 @@ def stock_softmax(x, keep=None):
         return x.softmax(-1)
     keep = keep.float() if torch.is_tensor(keep) else keep
     return ((x + 100) * keep - 100).softmax(-1) * keep  # -100 has no weight beside any score above -90""",
-    "quad_softmax": """\
-def stock_softmax(x, keep=None):
-    weights = (x + 5).square()
+    "softmax_2quad": """\
+def stock_softmax_2quad(x, keep=None):
+    shifted = x + 5
+    if keep is not None:
+        shifted = shifted * (keep.float() if torch.is_tensor(keep) else keep)
+    return stock_divided(shifted.square())""",
+    "softmax_2relu": """\
+def stock_softmax_2relu(x, keep=None):
+    weights = x.relu()
     if keep is not None:
         weights = weights * (keep.float() if torch.is_tensor(keep) else keep)
+    return stock_divided(weights)""",
+    "divided": """\
+def stock_divided(weights):
     mean = weights.mean(-1, keepdim=True)  # the reciprocal of a mean converges where that of a sum would not
     with crypten.cfg.temp_override({"functions.reciprocal_all_pos": True}):
         return weights / weights.size(-1) * mean.reciprocal()""",
@@ -63,9 +73,9 @@ def stock_gelu(x):
     "erf_gelu": """\
 def stock_gelu(x):
     return 0.5 * x * (1 + (x * 0.7071067812).erf())""",
-    "quad_gelu": """\
-def stock_gelu(x):
-    return 0.125 * x.square() + 0.25 * x + 0.5""",
+    "quadratic": """\
+def stock_quadratic(x, a, b, c):
+    return a * x.square() + b * x + c""",
     "silu": """\
 def stock_silu(x):
     return x * x.sigmoid()""",
@@ -80,7 +90,6 @@ _VIEWS = (ops.reshape, ops.permute, ops.expand, ops.take)
 _FORMS = {
     "tanh": {"gelu": "tanh_gelu"},
     "erf": {"gelu": "erf_gelu"},
-    "mpcformer": {"gelu": "quad_gelu", "softmax": "quad_softmax"},
 }
 
 Spelling = Callable[["_StockWriter", dict[str, Any]], str]
@@ -91,7 +100,7 @@ def emit_crypten(program: Program, options: Options) -> Emitted:
 
     Args:
         program: A lowered program.
-        options: ``stock_forms`` says how GELU and softmax are written.
+        options: ``stock_forms`` says how GELU is written.
 
     Raises:
         OptionError: If an option has no meaning for stock CrypTen.
@@ -133,8 +142,9 @@ class _StockWriter(Writer):
         return lines + class_head(self.program, class_name, [f"    ONE_HOT = {rows!r}", ""])
 
     def _helpers(self) -> list[str]:
-        called = {node.target.__name__ for node in self.program.graph.nodes if node.target in _COMPOSED}
-        return [self._forms.get(name, name) for name in sorted(called)]
+        called = {_helper(node) for node in self.program.graph.nodes if node.target in _COMPOSED}
+        shared = {"divided"} if called & {"softmax_2quad", "softmax_2relu"} else set()
+        return [self._forms.get(name, name) for name in sorted(called | shared)]
 
     def expression(self, node: fx.Node, op: str) -> str:
         if not self.is_secret(node) or op not in _SPELLINGS:
@@ -153,6 +163,12 @@ class _StockWriter(Writer):
 
     def result(self, value: str) -> str:
         return value
+
+
+def _helper(node: fx.Node) -> str:
+    """Return the key of the composition that a call needs: its name, with the form of a softmax."""
+    form = arguments(node)["form"] if is_call(node, ops.softmax) else "exp"
+    return str(node.target.__name__) if form == "exp" else f"softmax_{form}"  # type: ignore[union-attr]
 
 
 def one_hot_nodes(program: Program) -> dict[fx.Node, int]:
@@ -265,6 +281,11 @@ def _embedding(writer: _StockWriter, given: dict[str, Any]) -> str:
     return f"{ids}.matmul({weight})" if writer.is_secret(given["ids"]) else f"{weight}[{ids}]"
 
 
+def _softmax(writer: _StockWriter, given: dict[str, Any]) -> str:
+    name = "stock_softmax" if given["form"] == "exp" else f"stock_softmax_{given['form']}"
+    return _function(name, "x", "mask")(writer, given)
+
+
 def _where(writer: _StockWriter, given: dict[str, Any]) -> str:
     mask, x, y = (writer.text(given[field]) for field in ("mask", "x", "y"))
     return f"stock_where({mask}, {x}, {y})" if writer.is_secret(given["x"]) else f"stock_where(~{mask}, {y}, {x})"
@@ -308,7 +329,8 @@ _SPELLINGS: dict[str, Spelling] = {
     "exp": _method("exp"),
     "reciprocal": _method("reciprocal"),
     "rsqrt": _method("inv_sqrt"),
-    "softmax": _function("stock_softmax", "x", "mask"),
+    "softmax": _softmax,
+    "quadratic": _function("stock_quadratic", "x", "a", "b", "c"),
     "where": _where,
     "mean": _reduction("mean"),
     "sum": _reduction("sum"),
@@ -321,4 +343,4 @@ _SPELLINGS: dict[str, Spelling] = {
     "concat": _concat,
     "gather_rows": _method("index_select", "dim", "index"),
 }
-_COMPOSED = (ops.softmax, ops.layer_norm, ops.rms_norm, ops.gelu, ops.silu, ops.where)
+_COMPOSED = (ops.softmax, ops.quadratic, ops.layer_norm, ops.rms_norm, ops.gelu, ops.silu, ops.where)

@@ -276,7 +276,10 @@ def _package(folder: Path, manifest: Mapping[str, Any]) -> Package:
         output = manifest["output"]
         statements = tuple(Statement(**{**row, "shape": tuple(row["shape"])}) for row in manifest["statements"])
         traffic = tuple(Traffic(line, (one, two), rounds) for line, one, two, rounds in manifest["traffic"])
-        history = tuple(PassRecord(**{**row, "skipped": tuple(row["skipped"])}) for row in manifest["passes"])
+        texts = ("skipped", "replaced")
+        history = tuple(
+            PassRecord(**{**row, **{name: tuple(row[name]) for name in texts}}) for row in manifest["passes"]
+        )
         return Package(
             folder,
             inputs,

@@ -13,8 +13,10 @@ from torch import Tensor, fx
 from mpccompile.ir import ops
 from mpccompile.ir.bounds import bounds
 from mpccompile.ir.program import Secrecy
+from mpccompile.runtime.forms import LEAST_TOTAL, QUAD_SHIFT
+from mpccompile.runtime.quadratics import passing_square
+from mpccompile.runtime.row_weights import EXPONENT_SPAN, SoftmaxRange, centre_weights
 from mpccompile.runtime.series import passing_range
-from mpccompile.runtime.softmax import EXPONENT_SPAN, SoftmaxRange, centre_weights
 
 if TYPE_CHECKING:
     from mpccompile.ir.program import Program
@@ -50,7 +52,8 @@ def calibrate(program: Program, batches: Iterable[Sequence[Tensor]], options: Op
     tolerance = options.tolerance / math.sqrt(max(1, len(sites)))
     margin = options.range_margin
     keywords = {node.name: _RANGES[node.target](watcher.seen[node.name], margin, tolerance) for node in sites}
-    for name, bound in bounds(program, _tested(keywords, options.frac_bits)).items():
+    _settle_quadratics(program, keywords, options.frac_bits)
+    for name, bound in bounds(program, _tested(program, keywords, options.frac_bits)).items():
         if bound < WORTHWHILE_BOUND and _takes_bound(program, name):
             keywords.setdefault(name, {})["bound"] = float(2 ** math.ceil(math.log2(max(bound, 1.0))))
             if _is_last(program, name):
@@ -58,7 +61,19 @@ def calibrate(program: Program, batches: Iterable[Sequence[Tensor]], options: Op
     return {name: Site(values) for name, values in keywords.items()}
 
 
-BOUNDED = (ops.linear, ops.matmul, ops.mul, ops.layer_norm, ops.rms_norm, ops.attend, ops.embedding)
+BOUNDED = (
+    ops.linear,
+    ops.matmul,
+    ops.mul,
+    ops.quadratic,
+    ops.layer_norm,
+    ops.rms_norm,
+    ops.attend,
+    ops.embedding,
+)
+UNTESTED_QUADRATIC = 2.0**10
+"""A quadratic proven to stay below this fits, with three bits of coefficients, the 48 bits that a truncation of its
+argument leaves; a larger one is tested, which costs dealt words and no message."""
 WORTHWHILE_BOUND = 2.0**13
 """A product of two 16-bit fractions below this fits the 48 bits that a truncation leaves."""
 
@@ -83,13 +98,30 @@ def _takes_bound(program: Program, name: str) -> bool:
     return any(node.name == name and node.target in BOUNDED for node in program.graph.nodes)
 
 
-def _tested(keywords: dict[str, dict[str, Any]], frac_bits: int) -> dict[str, tuple[float, float]]:
-    """Return the range that the test of each series lets through: one window more than was asked for at either end."""
+def _settle_quadratics(program: Program, keywords: dict[str, dict[str, Any]], frac_bits: int) -> None:
+    """Drop the range of each quadratic whose argument is proven to stay small for every input."""
+    quadratics = [node.name for node in program.graph.nodes if node.target is ops.quadratic]
+    if not quadratics:
+        return
+    others = {name: values for name, values in keywords.items() if name not in quadratics}
+    proven = bounds(program, _tested(program, others, frac_bits))
+    for name in quadratics:
+        if proven.get(name, math.inf) < UNTESTED_QUADRATIC:
+            del keywords[name]["scope"]
+
+
+def _tested(program: Program, keywords: dict[str, dict[str, Any]], frac_bits: int) -> dict[str, tuple[float, float]]:
+    """Return the range that the test of each function of one variable lets through."""
+    passing = {node.name: passing_square if node.target is ops.quadratic else passing_range for node in _calls(program)}
     return {
-        name: passing_range(values["scope"][0], values["scope"][1], frac_bits)
+        name: passing[name](values["scope"][0], values["scope"][1], frac_bits)
         for name, values in keywords.items()
         if isinstance(values.get("scope"), tuple)
     }
+
+
+def _calls(program: Program) -> list[fx.Node]:
+    return [node for node in program.graph.nodes if node.op == "call_function"]
 
 
 INPUT_MARGIN = 4.0
@@ -146,6 +178,10 @@ def _curve(notes: list[tuple[float, float]], margin: float, tolerance: float) ->
     return {"scope": _widened(*_hull(notes), margin), "tolerance": _rounded(tolerance)}
 
 
+def _quadratic(notes: list[tuple[float, float]], margin: float, _tolerance: float) -> dict[str, Any]:
+    return {"scope": _widened(*_hull(notes), margin)}
+
+
 def _positive(notes: list[tuple[float, float]], margin: float, _tolerance: float) -> dict[str, Any]:
     low, high = _hull(notes)
     return {"scope": (_rounded(low / margin), _rounded(high * margin))}
@@ -171,16 +207,42 @@ class _Scores:
     x: Tensor
     public: Tensor | None
     kept: Tensor
+    form: str = "exp"
 
 
-def _softmax_note(x: Tensor, mask: Tensor | None = None) -> _Scores:
+def _softmax_note(x: Tensor, mask: Tensor | None = None, form: str = "exp") -> _Scores:
     if mask is None:
-        return _Scores(x, None, torch.ones_like(x, dtype=torch.bool))
+        return _Scores(x, None, torch.ones_like(x, dtype=torch.bool), form)
     kept = (mask if mask.dtype == torch.bool else mask > 0.5).expand(x.shape)  # noqa: PLR2004 - of 0 and 1
-    return _Scores(x, kept if mask.dtype == torch.bool else None, kept)
+    return _Scores(x, kept if mask.dtype == torch.bool else None, kept, form)
 
 
 def _softmax(notes: list[_Scores], margin: float, tolerance: float) -> dict[str, Any]:
+    find = {"exp": _exponential_range, "2quad": _square_range, "2relu": _positive_range}[notes[0].form]
+    return {"scope": find(notes, margin), "tolerance": _rounded(tolerance)}
+
+
+def _square_range(notes: list[_Scores], margin: float) -> SoftmaxRange:
+    """Return the range of the kept scores, and of the mean of a row's squares."""
+    low, high = _widened(*_hull(_extent(note.x[note.kept]) for note in notes if bool(note.kept.any())), margin)
+    means = _hull(_extent(_mean_square(note)) for note in notes if bool(note.kept.any()))
+    return SoftmaxRange(low, high, ((_rounded(means[0] / margin), _rounded(means[1] * margin)),))
+
+
+def _mean_square(note: _Scores) -> Tensor:
+    squares = torch.where(note.kept, torch.square(note.x + QUAD_SHIFT), 0.0)
+    count = note.kept.sum(-1) if note.public is not None else torch.tensor(note.x.shape[-1])
+    return (squares.sum(-1) / count.clamp(min=1))[note.kept.any(-1)]
+
+
+def _positive_range(notes: list[_Scores], margin: float) -> SoftmaxRange:
+    """Return the range of the scores, which nothing depends on, and of the sum of what is positive in a row."""
+    low, high = _widened(*_hull(_extent(note.x) for note in notes), margin)
+    totals = [float((torch.relu(note.x) * note.kept).sum(-1).max()) for note in notes]
+    return SoftmaxRange(low, high, ((LEAST_TOTAL, _rounded(max(1.0, *totals) * margin)),))
+
+
+def _exponential_range(notes: list[_Scores], margin: float) -> SoftmaxRange:
     flat = [(note.x, note.public) for note in notes]
     constant = _extent_of_kept(flat, lambda x, _keep: x)
     centred = _extent_of_kept(flat, _centred)
@@ -193,8 +255,7 @@ def _softmax(notes: list[_Scores], margin: float, tolerance: float) -> dict[str,
     halvings = max(0, math.ceil(math.log2((high - low) / EXPONENT_SPAN)))
     shifted = [((_centred(note.x, note.public) if shift else note.x - middle), note) for note in notes]
     totals = _totals(shifted, halvings, margin)
-    scope = SoftmaxRange(_rounded(low - middle), _rounded(high - middle), totals, shift, _rounded(middle), halvings)
-    return {"scope": scope, "tolerance": _rounded(tolerance)}
+    return SoftmaxRange(_rounded(low - middle), _rounded(high - middle), totals, shift, _rounded(middle), halvings)
 
 
 def _centred(x: Tensor, keep: Tensor | None) -> Tensor:
@@ -229,6 +290,7 @@ def _totals(shifted: list[tuple[Tensor, _Scores]], halvings: int, margin: float)
 
 _RANGES: dict[Any, Callable[[Any, float, float], dict[str, Any]]] = {
     **dict.fromkeys(CURVES, _curve),
+    ops.quadratic: _quadratic,
     ops.reciprocal: _positive,
     ops.rsqrt: _positive,
     ops.layer_norm: _variance,
@@ -237,11 +299,11 @@ _RANGES: dict[Any, Callable[[Any, float, float], dict[str, Any]]] = {
     ops.attend: _softmax,
 }
 _NOTES: dict[Any, Callable[..., Any]] = {
-    **dict.fromkeys(CURVES, lambda x, *_, **__: _extent(x)),
+    **dict.fromkeys((*CURVES, ops.quadratic), lambda x, *_, **__: _extent(x)),
     ops.reciprocal: _extent,
     ops.rsqrt: _extent,
     ops.layer_norm: _layer_norm_note,
     ops.rms_norm: _rms_norm_note,
     ops.softmax: _softmax_note,
-    ops.attend: lambda x, _y, mask=None: _softmax_note(x, mask),
+    ops.attend: lambda x, _y, mask=None, form="exp": _softmax_note(x, mask, form),
 }

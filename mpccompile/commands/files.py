@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mpccompile import approximations
 from mpccompile.codegen import package as packages
 from mpccompile.errors import InputError, MpcCompileError, OptionError
 from mpccompile.ir.program import OutputSpec
-from mpccompile.options import Options
+from mpccompile.options import EVERYWHERE, REPLACED, Options
 from mpccompile.private import PrivateModel
 
 if TYPE_CHECKING:
@@ -160,6 +161,14 @@ def check_empty(folder: Path, *, force: bool) -> None:
         raise OptionError(f"{folder} is not empty", hint="Choose another folder, or add --force to write over it.")
 
 
+def choice_of(texts: list[str] | None) -> tuple[tuple[str, str], ...] | None:
+    """Read approximations as given on the command line, each ``name`` or ``pattern=name``."""
+    if not texts:
+        return None
+    parts = [text.rpartition("=") for text in texts]
+    return tuple((pattern if separator else EVERYWHERE, name) for pattern, separator, name in parts)
+
+
 def options_of(pairs: list[str], named: Mapping[str, Any]) -> Options:
     """Build options from ``name=value`` texts and from options that have flags of their own.
 
@@ -173,10 +182,12 @@ def options_of(pairs: list[str], named: Mapping[str, Any]) -> Options:
         if not separator:
             raise OptionError(f"{pair!r} is not an option", hint="Write it as name=value.")
         values[name] = _parsed(name, text, getattr(defaults, name, ""))
-    return Options.merged(None, values)
+    return approximations.check(Options.merged(None, values))
 
 
 def _parsed(name: str, text: str, default: object) -> object:
+    if name in REPLACED:
+        return choice_of(text.split(","))
     if isinstance(default, tuple):
         return tuple(filter(None, text.split(",")))
     if not isinstance(default, int | float):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.status import Status
     from torch import Tensor
 
+    from mpccompile.approximations import Approximation
     from mpccompile.compiler import Pass
     from mpccompile.report.doctor import Finding
     from mpccompile.report.profile import Profile
@@ -99,13 +100,18 @@ def module_table(profile: Profile) -> Table:
     return table
 
 
-def passes_json(passes: Iterable[Pass]) -> None:
-    """Print passes with their docstrings as JSON."""
-    as_json([{"name": each.__name__, "summary": _doc(each)[0], "details": _doc(each)[1]} for each in passes])
+TOLD = ("name", "replaces", "formula", "domain", "typical", "typical_error", "source", "accuracy", "cost")
 
 
-def passes_text(passes: Iterable[Pass], *, verbose: bool) -> None:
-    """Print passes with the first line of their docstrings, or with all of it."""
+def passes_json(passes: Iterable[Pass], approximations: Iterable[Approximation]) -> None:
+    """Print passes with their docstrings, and approximations with what they say of themselves, as JSON."""
+    told = [{"name": each.__name__, "summary": _doc(each)[0], "details": _doc(each)[1]} for each in passes]
+    chosen = [{name: getattr(each, name) for name in TOLD} for each in approximations]
+    as_json({"passes": told, "approximations": chosen})
+
+
+def passes_text(passes: Iterable[Pass], approximations: Iterable[Approximation], *, verbose: bool) -> None:
+    """Print passes with the first line of their docstrings, or with all of it, then the approximations."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column()
@@ -115,6 +121,23 @@ def passes_text(passes: Iterable[Pass], *, verbose: bool) -> None:
         if verbose:
             table.add_row("", Text(f"{details}\n"))
     print_table(table)
+    print_table(_approximation_table(approximations, verbose=verbose))
+
+
+def _approximation_table(approximations: Iterable[Approximation], *, verbose: bool) -> Table:
+    table = Table(
+        title="\nOnly when asked for, as they change the answers", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("option", no_wrap=True)
+    for name in ("worst error", "computes", "domain", "source"):
+        table.add_column(name)
+    for each in approximations:
+        low, high = each.typical
+        error = f"{each.typical_error:.2g} on [{low:g}, {high:g}]"
+        table.add_row(Text(f"{each.replaces}={each.name}", "bold"), error, each.formula, each.domain, each.source)
+        if verbose:
+            table.add_row("", "", each.cost, each.accuracy, "")
+    return table
 
 
 def _doc(each: Pass) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from torch import Tensor, fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.rewrite import shape_of
+from mpccompile.runtime.quadratics import largest_value
 
 if TYPE_CHECKING:
     from mpccompile.ir.program import Program
@@ -91,6 +92,8 @@ class _Walker(fx.Interpreter):
         if n.name in self._tested and n.target in _CURVES:
             low, high = self._tested[n.name]
             return _constant(n, _CURVES[n.target](max(abs(low), abs(high))))
+        if n.target is ops.quadratic:
+            return _quadratic(*args, tested=self._tested.get(n.name))
         rule = _RULES.get(n.target)
         return _unknown(n) if rule is None else rule(n, *args, **kwargs)
 
@@ -163,6 +166,11 @@ def _sum_of_sizes(_n: fx.Node, x: Any, y: Any) -> Bound:
 
 def _product_of_sizes(_n: fx.Node, x: Any, y: Any) -> Bound:
     return Bound(torch.nan_to_num(_size(x) * _size(y), nan=math.inf, posinf=math.inf))
+
+
+def _quadratic(x: Bound, a: float, b: float, c: float, *, tested: tuple[float, float] | None = None) -> Bound:
+    size = x.size if tested is None else x.size.clamp(max=max(map(abs, tested)))
+    return Bound(torch.nan_to_num(largest_value((a, b, c), size), nan=math.inf, posinf=math.inf))
 
 
 def _attend(n: fx.Node, _x: Any, y: Any, *_mask: Any) -> Bound:

@@ -56,7 +56,7 @@ AND_LEVELS = 6
 _FREE = (ops.reshape, ops.permute, ops.expand, ops.take, ops.gather_rows)
 _SUMS = (*_FREE, ops.add, ops.sub, ops.neg, ops.concat, ops.where, ops.sum)
 _CURVES = (ops.gelu, ops.silu, ops.tanh, ops.sigmoid, ops.exp)
-_TRUNCATED_LAST = (ops.linear, ops.matmul, ops.square, ops.rms_norm, ops.softmax, ops.mean, *_CURVES)
+_TRUNCATED_LAST = (ops.linear, ops.matmul, ops.square, ops.quadratic, ops.rms_norm, ops.softmax, ops.mean, *_CURVES)
 
 
 def total_cost(program: Program) -> Cost:
@@ -181,6 +181,12 @@ def _square(call: _Call) -> Cost:
     return call.settled(x) + call.opened(x) + _truncated(call.size())
 
 
+def _quadratic(call: _Call) -> Cost:
+    """The opening that a truncation of x leaves serves; the result is truncated once."""
+    x = call.given["x"]
+    return call.settled(x) + call.curve_opened(x) + Cost(NARROW_BYTES * call.size(), 1)
+
+
 def _conv2d(call: _Call) -> Cost:
     x, weight = call.given["x"], call.given["weight"]
     windows = call.size() // shape_of(weight)[0] * math.prod(shape_of(weight)[1:])
@@ -214,10 +220,18 @@ def _norm(call: _Call) -> Cost:
 
 
 def _softmax(call: _Call) -> Cost:
-    """One series, then the sum of each row, its inverse, and a product."""
+    """One series or square (or a comparison), then the sum of each row, its inverse, and a product."""
     x, size, rows = call.given["x"], call.size(), call.rows(call.node)
-    exponential = call.curve_opened(x) + _truncated(size)
-    return call.settled(x) + exponential + _truncated(rows).times(2) + _truncated(size + rows) + _truncated(size)
+    weights = call.curve_opened(x) + _truncated(size)
+    sums = _truncated(rows).times(2)
+    if call.given["form"] == "2relu":
+        weights = call.opened(x) + _comparison(size)
+        sums += Cost(TOTAL_COMPARISONS * (OPENED_BYTES * rows + _comparison(rows).bytes_sent), AND_LEVELS + 4)
+    return call.settled(x) + weights + sums + _truncated(size + rows) + _truncated(size)
+
+
+TOTAL_COMPARISONS = 3
+"""A row's sum is compared with 2^-6, and with each sixteenth of its largest: 2.5 of them for sums of up to 10."""
 
 
 def _curve(call: _Call) -> Cost:
@@ -245,6 +259,7 @@ def _max_pool2d(call: _Call) -> Cost:
 _RULES: dict[Callable[..., Any], Callable[[_Call], Cost]] = {
     **dict.fromkeys((ops.linear, ops.matmul, ops.mul), _product),
     ops.square: _square,
+    ops.quadratic: _quadratic,
     ops.conv2d: _conv2d,
     ops.embedding: _embedding,
     **dict.fromkeys((ops.layer_norm, ops.rms_norm), _norm),
@@ -339,8 +354,12 @@ def _stock_maximum(rows: int, length: int) -> Cost:
 
 def _stock_softmax(call: _Call) -> Cost:
     size, rows = call.size(), call.rows(call.node)
-    maximum = _stock_maximum(rows, size // max(rows, 1))
-    return maximum + _stock_exp(size) + _stock_reciprocal(rows, positive=True) + beaver_product(size, rows)
+    weights = {
+        "exp": lambda: _stock_maximum(rows, size // max(rows, 1)) + _stock_exp(size),
+        "2quad": lambda: _stock_square(size),
+        "2relu": lambda: _stock_relu(call),
+    }[call.given["form"]]()
+    return weights + _stock_reciprocal(rows, positive=True) + beaver_product(size, rows)
 
 
 def _stock_sigmoid(size: int) -> Cost:
@@ -365,7 +384,7 @@ def _stock_relu(call: _Call) -> Cost:
 
 _STOCK_RULES: dict[Callable[..., Any], Callable[[_Call], Cost]] = {
     **dict.fromkeys((ops.linear, ops.matmul, ops.mul, ops.conv2d), _stock_pair),
-    ops.square: lambda call: _stock_square(call.size()),
+    **dict.fromkeys((ops.square, ops.quadratic), lambda call: _stock_square(call.size())),
     ops.embedding: _stock_embedding,
     **dict.fromkeys((ops.layer_norm, ops.rms_norm), _stock_norm),
     ops.softmax: _stock_softmax,

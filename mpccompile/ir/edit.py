@@ -23,10 +23,12 @@ class EditLog:
     Attributes:
         changes: How many places it changed.
         skipped: Why it left alone what looked like a place to change, one sentence each.
+        replaced: Which functions it replaced on purpose, one sentence a site.
     """
 
     changes: int
     skipped: tuple[str, ...]
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Edit:
         levels: Who may know each value of the copy; kept up to date by the methods.
         changed: Names of the nodes changed so far.
         skipped: Reasons so far.
+        replaced: Sites so far whose function is another on purpose.
     """
 
     program: Program
@@ -46,6 +49,7 @@ class Edit:
     levels: dict[fx.Node, Secrecy]
     changed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
 
     @property
     def nodes(self) -> list[fx.Node]:
@@ -114,9 +118,13 @@ class Edit:
         """Note why a place was left alone."""
         self.skipped.append(f"%{node.name} at {origin_of(node)}: {why}")
 
+    def note(self, node: fx.Node, what: str) -> None:
+        """Note which function a place computes now."""
+        self.replaced.append(f"%{node.name} at {origin_of(node)}: {what}")
+
     def done(self) -> Program:
         """Return the edited program, or the one it was when nothing changed, with a log among its notes."""
-        log = EditLog(len(self.changed), tuple(self.skipped))
+        log = EditLog(len(self.changed), tuple(self.skipped), tuple(self.replaced))
         notes = {**self.program.notes, NOTE: log}
         if not self.changed:
             return self.program.with_changes(notes=notes)

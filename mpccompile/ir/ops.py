@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mpccompile.runtime.forms import LEAST_TOTAL, QUAD_SHIFT
+
 Scalar = float | int
 
 
@@ -40,6 +42,11 @@ def mul(x: Tensor, y: Tensor | Scalar) -> Tensor:
 def square(x: Tensor) -> Tensor:
     """``x * x`` for one opening instead of two."""
     return torch.square(x)
+
+
+def quadratic(x: Tensor, a: float, b: float, c: float) -> Tensor:
+    """``a * x * x + b * x + c``."""
+    return a * torch.square(x) + b * x + c
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -121,20 +128,34 @@ def rsqrt(x: Tensor) -> Tensor:
     return torch.rsqrt(x)
 
 
-def softmax(x: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Softmax over the last dim; entries where ``mask`` is False get probability 0.
+def softmax(x: Tensor, mask: Tensor | None = None, form: str = "exp") -> Tensor:
+    """Weights over the last dim that add up to 1; entries where ``mask`` is False get 0.
+
+    ``form`` is one of ``runtime.forms.FORMS``: "exp" is softmax; "2quad" divides (x + 5)^2 by its sum; "2relu" divides
+    max(x, 0) by its sum, or by 2^-6 where that is larger, so that a row without a positive entry gives 0.
 
     ``mask`` is a public bool tensor (or a secret one of 0 and 1) that broadcasts to ``x``. A row with no True gives 0.
     """
-    if mask is None:
+    keep = mask if mask is None or mask.dtype == torch.bool else mask > 0.5  # noqa: PLR2004 - a secret one holds 0.0, 1.0
+    if form != "exp":
+        return _divided(x if keep is None else x.masked_fill(~keep, _WEIGHTLESS[form]), form)
+    if keep is None:
         return torch.softmax(x, -1)
-    keep = mask if mask.dtype == torch.bool else mask > 0.5  # noqa: PLR2004 - a secret mask holds 0.0 and 1.0
     return torch.nan_to_num(torch.softmax(x.masked_fill(~keep, -math.inf), -1), nan=0.0)
 
 
-def attend(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
-    """``softmax(x, mask) @ y``: scores x [..., rows, columns], values y [..., columns, width]."""
-    return torch.matmul(softmax(x, mask), y)
+_WEIGHTLESS = {"2quad": -QUAD_SHIFT, "2relu": 0.0}
+
+
+def _divided(x: Tensor, form: str) -> Tensor:
+    weights = torch.relu(x) if form == "2relu" else torch.square(x + QUAD_SHIFT)
+    total = weights.sum(-1, keepdim=True)
+    return weights / (total.clamp(min=LEAST_TOTAL) if form == "2relu" else torch.where(total > 0, total, 1.0))
+
+
+def attend(x: Tensor, y: Tensor, mask: Tensor | None = None, form: str = "exp") -> Tensor:
+    """``softmax(x, mask, form) @ y``: scores x [..., rows, columns], values y [..., columns, width]."""
+    return torch.matmul(softmax(x, mask, form), y)
 
 
 def where(mask: Tensor, x: Tensor | Scalar, y: Tensor | Scalar) -> Tensor:

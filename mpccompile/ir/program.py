@@ -79,6 +79,7 @@ class PassRecord:
     online_bytes_after: int | None = None
     rounds_before: int | None = None
     rounds_after: int | None = None
+    replaced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

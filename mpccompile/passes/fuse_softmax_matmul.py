@@ -18,8 +18,8 @@ def fuse_softmax_matmul(program: Program) -> Program:
     before: ``%p = softmax(%scores, %mask)``, ``%y = matmul(%p, %v)``
     after: ``%y = attend(%scores, %v, %mask)``
 
-    The exponentials are mixed before they are normalised: of BERT-base at 128 tokens there are half as many mixed
-    values to divide as probabilities, and the divisor is inverted meanwhile.
+    The weights of a row, of whatever form, are mixed before they are normalised: of BERT-base at 128 tokens there are
+    half as many mixed values to divide as probabilities, and the divisor is inverted meanwhile.
     """
     edit = edited(program)
     for node in edit.nodes:
@@ -33,5 +33,6 @@ def fuse_softmax_matmul(program: Program) -> Program:
             edit.skip(softmax, "its probabilities have other readers")
             continue
         scores = arguments(softmax)
-        edit.replace(node, edit.call(node, ops.attend, scores["x"], values, scores["mask"], like=softmax))
+        given = (scores["x"], values, scores["mask"], scores["form"])
+        edit.replace(node, edit.call(node, ops.attend, *given, like=softmax))
     return edit.done()

@@ -25,6 +25,7 @@ _ELEMENTWISE = (
     ops.exp,
     ops.reciprocal,
     ops.rsqrt,
+    ops.quadratic,
 )
 _BY_ROW = (ops.linear, ops.layer_norm, ops.rms_norm, ops.softmax)
 _BINARY = (ops.add, ops.sub, ops.mul)

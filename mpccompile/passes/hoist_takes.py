@@ -169,6 +169,7 @@ _RULES: dict[Callable[..., Any], Rule] = {
             ops.exp,
             ops.reciprocal,
             ops.rsqrt,
+            ops.quadratic,
             ops.where,
         ),
         _elementwise,

@@ -18,15 +18,16 @@ TINY = BertConfig(vocab_size=30, hidden_size=8, num_attention_heads=2, intermedi
 def measured():
     buffer = io.StringIO()
     console = Console(file=buffer, width=140)
-    result = bert_base.run(2, 1, 1, 4, console=console, config=TINY)
+    result = bert_base.run(2, 1, 1, 4, console=console, config=TINY, mpcformer=True)
     return result, buffer.getvalue()
 
 
 def test_every_way_is_measured_and_stock_crypten_is_scaled(measured):
     result, _ = measured
-    assert [cost.name for cost in result.costs] == [bert_base.OURS, bert_base.STOCK, "plaintext"]
-    ours, stock, plain = result.costs
-    (scaled,) = result.scaled
+    ways = [bert_base.OURS, bert_base.OURS_ON_MPCFORMER, bert_base.STOCK, bert_base.MPCFORMER, "plaintext"]
+    assert [cost.name for cost in result.costs] == ways
+    ours, _, stock, _, plain = result.costs
+    scaled, _ = result.scaled
     assert stock.rounds < scaled.rounds < 2 * stock.rounds
     assert stock.bytes_sent < scaled.bytes_sent < 2 * stock.bytes_sent
     assert ours.max_error < 1e-2
@@ -40,7 +41,7 @@ def test_result_is_json(measured):
     values = json.loads(json.dumps(result.to_json()))
     assert values["machine"]["torch"]
     assert values["passed"] is result.passed
-    assert [bar["bar"] for bar in values["bars"]] == [20, 12, 8, 15, 5, 0.01, None]
+    assert [bar["bar"] for bar in values["bars"]] == [20, 12, 8, 15, 5, 0.01, None, 10]
 
 
 def test_output_says_how_stock_crypten_ran(measured):
@@ -68,6 +69,15 @@ def test_bars_are_held_to_their_figures():
     bars = bert_base._bars(ours, Cost("stock", 13.0, 8.0, 100, 0, 60), plain)
     assert [bar.value for bar in bars] == [21, 13, 10.5, 10, 6, 0.02, 2]
     assert [bar.passed for bar in bars] == [True, True, True, False, True, False, None]
+
+
+def test_both_run_on_mpcformers_graph(measured):
+    result, _ = measured
+    exact, ours, stock, quadratic, _ = result.costs
+    assert ours.offline_bytes < exact.offline_bytes
+    assert quadratic.bytes_sent < stock.bytes_sent
+    bar = bert_base._mpcformer_bar(Cost("ours", 1.0, 1.0, 10, 0, 10), Cost("stock", 9.0, 6.0, 100, 0, 60))
+    assert (bar.value, bar.passed) == (15, True)
 
 
 def test_command_passes_on_what_is_asked_and_writes_json(monkeypatch, tmp_path):

@@ -11,6 +11,7 @@ from mpccompile.errors import OptionError, UnsupportedOp
 from mpccompile.lowering.lower import lower
 from mpccompile.options import Options
 from mpccompile.passes.driver import run_passes
+from mpccompile.passes.replace_functions import replace_functions
 from tests import models
 
 STOCK = Options(target="crypten")
@@ -75,16 +76,26 @@ def test_secret_tokens_are_one_hot_rows(bert):
 
 @pytest.mark.parametrize(
     ("forms", "spelling"),
-    [("tanh", "inner.tanh()"), ("erf", ".erf()"), ("mpcformer", "0.125 * x.square() + 0.25 * x + 0.5")],
+    [("tanh", "inner.tanh()"), ("erf", ".erf()")],
 )
 def test_gelu_is_written_as_asked(program, forms, spelling):
     assert spelling in emit_crypten(program, Options(target="crypten", stock_forms=forms)).source
 
 
-def test_mpcformer_softmax_has_no_exponential(program):
-    source = emit_crypten(program, Options(target="crypten", stock_forms="mpcformer")).source
-    assert "(x + 5).square()" in source
+def test_mpcformers_functions_have_no_exponential(program):
+    chosen = replace_functions(program, Options(target="crypten", gelu="quad", softmax="2quad"))
+    source = emit_crypten(chosen, STOCK).source
+    assert source.count("= stock_quadratic(") == source.count("= stock_softmax_2quad(") == models.LAYERS
+    assert "shifted.square()" in source
     assert ".softmax(-1)" not in source
+    assert "stock_gelu" not in source
+
+
+def test_each_softmax_is_written_in_its_form(program):
+    chosen = replace_functions(program, Options(target="crypten", softmax={"*.layer.0.*": "2relu"}))
+    source = emit_crypten(chosen, STOCK).source
+    assert source.count("= stock_softmax_2relu(") == source.count("= stock_softmax(") == 1
+    assert "stock_softmax_2quad" not in source
 
 
 class Rearranged(nn.Module):

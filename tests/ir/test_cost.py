@@ -13,8 +13,8 @@ from mpccompile.ir.program import Secrecy
 from mpccompile.ir.secrecy import infer
 from mpccompile.runtime import functions as mpc
 from mpccompile.runtime.party import PlanningParty, activate
+from mpccompile.runtime.row_weights import SoftmaxRange
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
-from mpccompile.runtime.softmax import SoftmaxRange
 from tests.passes.build import Builder, only, values
 
 # GPT-2, and 128 tokens made from a prompt of 4 without a cache of embeddings.
@@ -169,6 +169,22 @@ ESTIMATED = {
     "gelu": (
         lambda: planned(mpc.gelu, shared(*X), scope=(-4.0, 4.0), tolerance=1e-3),
         lambda b: b.call(ops.gelu, b.input("x", values(*X))),
+    ),
+    "quadratic": (
+        lambda: planned(mpc.quadratic, shared(*X), 0.125, 0.25, 0.5, scope=(-4.0, 4.0), bound=64.0),
+        lambda b: b.call(ops.quadratic, b.input("x", values(*X)), 0.125, 0.25, 0.5),
+    ),
+    "2quad": (
+        lambda: planned(
+            mpc.softmax, shared(*X), None, "2quad", scope=SoftmaxRange(-4, 4, ((10.0, 60.0),)), tolerance=1e-3
+        ),
+        lambda b: b.call(ops.softmax, b.input("x", values(*X)), None, "2quad"),
+    ),
+    "2relu": (
+        lambda: planned(
+            mpc.softmax, shared(*X), None, "2relu", scope=SoftmaxRange(-4, 4, ((2.0**-6, 10.0),)), tolerance=1e-3
+        ),
+        lambda b: b.call(ops.softmax, b.input("x", values(*X)), None, "2relu"),
     ),
     "softmax": (
         lambda: planned(mpc.softmax, shared(*X), scope=SoftmaxRange(-4, 4, ((0.1, 3.0),)), tolerance=1e-3),

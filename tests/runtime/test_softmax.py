@@ -10,7 +10,7 @@ import torch
 from mpccompile.errors import RangeExceeded
 from mpccompile.ir import ops
 from mpccompile.runtime import functions as mpc
-from mpccompile.runtime.softmax import EXPONENT_SPAN, centre_weights
+from mpccompile.runtime.row_weights import EXPONENT_SPAN, centre_weights
 from tests.runtime.pair import added, run_call, share, values
 
 UNIT = 2.0**-16

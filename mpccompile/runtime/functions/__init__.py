@@ -13,6 +13,7 @@ from mpccompile.runtime.functions.arithmetic import (
     mean,
     mul,
     neg,
+    quadratic,
     square,
     sub,
     sum,  # noqa: A004 - named as in ir.ops
@@ -25,7 +26,7 @@ from mpccompile.runtime.functions.norms import layer_norm, rms_norm
 from mpccompile.runtime.functions.pooling import avg_pool2d, max_pool2d
 from mpccompile.runtime.functions.rearrange import concat, expand, gather_rows, permute, reshape, take
 from mpccompile.runtime.party import Protocol, private_function, together
-from mpccompile.runtime.softmax import SoftmaxRange
+from mpccompile.runtime.row_weights import SoftmaxRange
 
 __all__ = [
     "SoftmaxRange",
@@ -49,6 +50,7 @@ __all__ = [
     "mul",
     "neg",
     "permute",
+    "quadratic",
     "reciprocal",
     "relu",
     "reshape",

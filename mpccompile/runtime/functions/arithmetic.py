@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mpccompile.runtime.functions.values import Secret, Value, added, divided, secret, size_of, times, usual
+from mpccompile.runtime.functions.values import Range, Secret, Value, added, divided, secret, size_of, times, usual
 from mpccompile.runtime.party import Protocol, current, private_function
 from mpccompile.runtime.products import square as squared
+from mpccompile.runtime.quadratics import quadratic as of_degree_two
 from mpccompile.runtime.shared import Shared
 
 
@@ -49,6 +50,19 @@ def square(x: Secret) -> Protocol[Shared]:
     """Square for one opening."""
     value = yield from usual(x)
     raw = yield from squared(value)
+    return (yield from usual(raw))
+
+
+@private_function
+def quadratic(
+    x: Secret, a: float, b: float, c: float, *, scope: Range | None = None, bound: float | None = None
+) -> Protocol[Shared]:
+    """Return ``a x^2 + b x + c`` for one opening at most and one truncation.
+
+    ``scope`` is the calibrated range of x, which is tested; without it, ``bound`` is proven for every input.
+    """
+    value = yield from usual(x)
+    raw = yield from of_degree_two(value, (a, b, c), scope, bound)
     return (yield from usual(raw))
 
 

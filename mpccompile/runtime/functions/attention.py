@@ -5,27 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from mpccompile.runtime.functions.values import Secret, Value, secret, usual
 from mpccompile.runtime.openings import shared_view
 from mpccompile.runtime.party import Protocol, private_function, together
-from mpccompile.runtime.softmax import SoftmaxRange
 from mpccompile.runtime.softmax import attend as mixed_values
-from mpccompile.runtime.softmax import softmax as shifted_softmax
+from mpccompile.runtime.softmax import softmax as divided_weights
 
 if TYPE_CHECKING:
+    from mpccompile.runtime.row_weights import SoftmaxRange
     from mpccompile.runtime.shared import Shared
 
 
 @private_function
-def softmax(x: Secret, mask: Value | None = None, *, scope: SoftmaxRange, tolerance: float) -> Protocol[Shared]:
-    """Softmax over the last dim; entries where the mask is False (public) or 0 (secret) get 0."""
+def softmax(
+    x: Secret, mask: Value | None = None, form: str = "exp", *, scope: SoftmaxRange, tolerance: float
+) -> Protocol[Shared]:
+    """Softmax over the last dim in one of its forms; entries where the mask is False (public) or 0 (secret) get 0."""
     value = yield from usual(x)
-    if isinstance(mask, Secret):
-        kept = secret(mask)
-        return (yield from shifted_softmax(value, shared_view(kept, "expand", value.shape), scope, tolerance))
-    keep = None if mask is None else torch.as_tensor(mask)
-    return (yield from shifted_softmax(value, keep, scope, tolerance))
+    return (yield from divided_weights(value, _keep(value, mask), form, scope, tolerance))
 
 
 @private_function
@@ -33,15 +32,18 @@ def attend(
     x: Secret,
     y: Secret,
     mask: Value | None = None,
+    form: str = "exp",
     *,
     scope: SoftmaxRange,
     tolerance: float,
     bound: float | None = None,
 ) -> Protocol[Shared]:
-    """``softmax(x, mask) @ y``, divided after the product."""
+    """``softmax(x, mask, form) @ y``, divided after the product."""
     scores, values = yield from together(usual(x), usual(y))
+    return (yield from mixed_values(scores, values, _keep(scores, mask), form, scope, tolerance, bound))
+
+
+def _keep(scores: Shared, mask: Value | None) -> Shared | Tensor | None:
     if isinstance(mask, Secret):
-        kept = shared_view(secret(mask), "expand", scores.shape)
-        return (yield from mixed_values(scores, values, kept, scope, tolerance, bound))
-    keep = None if mask is None else torch.as_tensor(mask)
-    return (yield from mixed_values(scores, values, keep, scope, tolerance, bound))
+        return shared_view(secret(mask), "expand", scores.shape)
+    return None if mask is None else torch.as_tensor(mask)
