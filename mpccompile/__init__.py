@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
     from mpccompile.compiler import Pass
     from mpccompile.evaluation.evaluate import Evaluation
+    from mpccompile.ir.network import Network
     from mpccompile.options import Options
     from mpccompile.private import PrivateModel
+    from mpccompile.tuning.tune import Tuned
 
 __version__ = "0.1.0"
-__all__ = ["MpcCompileError", "Options", "compile", "evaluate", "load"]
+__all__ = ["MpcCompileError", "Network", "Options", "compile", "evaluate", "load", "tune"]
 
 
 def compile(  # noqa: A001 - named as torch.compile is
@@ -82,7 +84,33 @@ def evaluate(target: PrivateModel | str | Path, data: Any, **choices: Any) -> Ev
     return run(target, data, **choices)
 
 
+def tune(model: nn.Module, data: Any, *, budget: float, **choices: Any) -> Tuned:
+    """Return the approximations that make private calls fastest while the accuracy lost stays within ``budget``.
+
+    Args:
+        model: The model; it is not changed.
+        data: A dict of tensors by name, ``"labels"`` among them, or batches of such dicts.
+        budget: Most accuracy that may be lost, 0.01 for one point of a hundred.
+        choices: See :func:`mpccompile.tuning.tune.tune`: ``network``, ``candidates``, ``batch_size``, ``options`` and
+            ``progress``.
+
+    Returns:
+        What was tried, and ``options`` for ``mpccompile.compile(model, **tuned.options)``.
+
+    Raises:
+        OptionError: If the budget, the network or a candidate means nothing.
+        InputError: If the data does not fit, or the model is no classifier.
+    """
+    from mpccompile.tuning.tune import tune as run
+
+    return run(model, data, budget=budget, **choices)
+
+
 def __getattr__(name: str) -> Any:
+    if name == "Network":
+        from mpccompile.ir.network import Network
+
+        return Network
     if name == "Options":
         from mpccompile.options import Options
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mpccompile.capture.from_torch import as_for_inference
 from mpccompile.capture.outputs import Kept, keep
 from mpccompile.errors import InputError, RangeExceeded
+from mpccompile.options import EXACT, REPLACED
 from mpccompile.simulation.fixed_point import FixedPointProgram
 from mpccompile.simulation.float_point import FloatProgram
 
@@ -75,7 +76,7 @@ def ways_of(private: PrivateModel, package: Package, model: nn.Module | None, wa
 
 def has_approximations(options: Options) -> bool:
     """Say whether functions of the model are replaced by named approximations."""
-    return any(getattr(options, name, None) for name in ("gelu", "softmax"))
+    return any(name != EXACT for function in REPLACED for _pattern, name in options.chosen(function))
 
 
 def _own_ways(package: Package, stands_in: bool, approximations: bool) -> dict[str, Callable[[Batch], Outputs]]:

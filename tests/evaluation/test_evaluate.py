@@ -116,3 +116,26 @@ def test_stock_crypten_has_no_simulation():
     private = mpccompile.compile(model, example_inputs={"input": data["input"][:8]}, target="crypten")
     with pytest.raises(InputError, match="simulated is no way to run a package for target='crypten'"):
         mpccompile.evaluate(private, data, ways=("simulated",))
+
+
+def test_approximations_are_a_way_of_their_own():
+    model, data = bert_data()
+    first = {name: value[:4] for name, value in data.items() if name != "labels"}
+    with mpccompile.compile(model, example_inputs=first, gelu="quad", softmax="2quad") as private:
+        found = mpccompile.evaluate(private, data)
+    assert [one.name for one in found.scores] == ["plaintext", "approximated", "simulated", "private"]
+    assert found["approximated"].largest_error > 0.01
+    assert found["approximated"].approximated_agreement is None
+    for name in ("simulated", "private"):
+        assert found[name].approximated_agreement.value == 1.0
+        assert found[name].approximated_error < 1e-2 < found[name].largest_error
+
+
+def test_approximated_packages_have_plaintext_only_with_their_model(tmp_path):
+    model, data = bert_data()
+    first = {name: value[:4] for name, value in data.items() if name != "labels"}
+    mpccompile.compile(model, example_inputs=first, gelu="quad").save(tmp_path / "bert")
+    alone = mpccompile.evaluate(tmp_path / "bert", data, ways=("plaintext", "approximated", "simulated"))
+    assert [one.name for one in alone.scores] == ["approximated", "simulated"]
+    assert alone["simulated"].agreement is None
+    assert alone["simulated"].approximated_agreement.value == 1.0
