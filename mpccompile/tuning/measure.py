@@ -14,7 +14,7 @@ from mpccompile.codegen.package import plan_of
 from mpccompile.evaluation.score import class_scores, expect_classes
 from mpccompile.options import Options
 from mpccompile.passes.driver import run_passes
-from mpccompile.tuning.sites import Move, options_for
+from mpccompile.tuning.sites import Move, Site, options_for, sites_of
 
 if TYPE_CHECKING:
     from mpccompile.evaluation.data import Dataset
@@ -79,11 +79,19 @@ class Measure:
 
     def seconds(self, moves: tuple[Move, ...]) -> Seconds:
         """Compile the model with some approximations, up to its plan, and price that."""
-        # What passes leave alone is checked whenever the model is compiled; here it would take most of the time.
-        program = run_passes(self._variant(moves), compiler.EXACT_PASSES, check=False)
+        program = self._optimised(moves)
         batches = [compiler.in_order(program, batch) for batch, _count in self._batches[:RANGE_BATCHES]]
         program, sites = compiler.with_ranges(program, batches, self._options)
         return self._network.seconds(plan_of(program, sites, self._options))
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where the model has functions to approximate."""
+        return sites_of(self.program, self._optimised(()))
+
+    def _optimised(self, moves: tuple[Move, ...]) -> Program:
+        # What passes leave alone is checked whenever the model is compiled; here it would take most of the time.
+        return run_passes(self._variant(moves), compiler.EXACT_PASSES, check=False)
 
     def _variant(self, moves: tuple[Move, ...]) -> Program:
         if not moves:

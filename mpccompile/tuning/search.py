@@ -121,7 +121,7 @@ class Search:
         prices: dict[tuple[object, ...], float] = {}
         savings = {}
         for move in moves:
-            kind = (move.site.function, move.site.shapes, move.name)
+            kind = (move.site.function, move.site.shapes or move.site.module_path, move.name)
             if kind not in prices:
                 self._tell(f"pricing {move.site.function}={move.name}", len(moves))
                 prices[kind] = self._exact.total - self._measured.seconds((move,)).total

@@ -15,7 +15,7 @@ from mpccompile.ir.secrecy import infer
 from mpccompile.options import REPLACED
 
 if TYPE_CHECKING:
-    from torch import fx
+    from mpccompile.ir.rewrite import Target
 
 Candidates = Mapping[str, tuple[str, ...]]
 """Names of approximations to try, by function."""
@@ -28,7 +28,8 @@ class Site:
     Attributes:
         function: Name of the function in ``ir.ops``, and of the option.
         module_path: The module, and so the option's pattern.
-        shapes: Shapes of the arguments; sites of equal shapes save equally much.
+        shapes: Shapes of the arguments once the passes have run: the last layer of a classifier is left with one row
+            of each text. Sites of equal shapes save equally much; empty where the passes left no such call.
     """
 
     function: str
@@ -44,19 +45,38 @@ class Move:
     name: str
 
 
-def sites_of(program: Program) -> tuple[Site, ...]:
-    """Return the sites of a recognised program, in its order."""
+def sites_of(program: Program, optimised: Program) -> tuple[Site, ...]:
+    """Return the sites of a recognised program, in its order.
+
+    Args:
+        program: The recognised program.
+        optimised: The same program after the passes.
+    """
+    shapes = _shapes(optimised)
     secrecy = infer(program)
+    found = {
+        (function, origin_of(node).module_path)
+        for function in REPLACED
+        for node in program.graph.nodes
+        if is_call(node, _CALLS[function][0]) and secrecy[node] is Secrecy.SECRET
+    }
+    order = {origin_of(node).module_path: index for index, node in enumerate(program.graph.nodes)}
+    ranked = sorted(found, key=lambda pair: (REPLACED.index(pair[0]), order[pair[1]]))
+    return tuple(Site(function, path, tuple(shapes.get((function, path), ()))) for function, path in ranked)
+
+
+_CALLS: dict[str, tuple[Target, ...]] = {"gelu": (ops.gelu,), "softmax": (ops.softmax, ops.attend)}
+"""What computes a function, and what passes make of it."""
+
+
+def _shapes(optimised: Program) -> dict[tuple[str, str], list[tuple[int, ...]]]:
     shapes: dict[tuple[str, str], list[tuple[int, ...]]] = {}
-    for function in REPLACED:
-        for node in program.graph.nodes:
-            if is_call(node, getattr(ops, function)) and secrecy[node] is Secrecy.SECRET:
-                shapes.setdefault((function, origin_of(node).module_path), []).append(_argument_shape(node))
-    return tuple(Site(function, path, tuple(found)) for (function, path), found in shapes.items())
-
-
-def _argument_shape(node: fx.Node) -> tuple[int, ...]:
-    return shape_of(arguments(node)["x"])
+    for function, calls in _CALLS.items():
+        for node in optimised.graph.nodes:
+            if is_call(node, *calls):
+                shape = shape_of(arguments(node)["x"])
+                shapes.setdefault((function, origin_of(node).module_path), []).append(shape)
+    return shapes
 
 
 def all_candidates() -> Candidates:
@@ -64,8 +84,12 @@ def all_candidates() -> Candidates:
     return {function: tuple(each.name for each in APPROXIMATIONS if each.replaces == function) for function in REPLACED}
 
 
-def moves_of(program: Program, candidates: Candidates | None) -> tuple[Move, ...]:
+def moves_of(sites: tuple[Site, ...], candidates: Candidates | None) -> tuple[Move, ...]:
     """Return every approximation at every site.
+
+    Args:
+        sites: The sites.
+        candidates: Which approximations; all by default.
 
     Raises:
         OptionError: If a candidate is no approximation of its function.
@@ -78,7 +102,7 @@ def moves_of(program: Program, candidates: Candidates | None) -> tuple[Move, ...
             what = ", ".join(unknown) or "anything"
             listed = "; ".join(f"{key}: {', '.join(values)}" for key, values in known.items())
             raise OptionError(f"{what} is no approximation of {function}", hint=f"There are {listed}.")
-    return tuple(Move(site, name) for site in sites_of(program) for name in chosen.get(site.function, ()))
+    return tuple(Move(site, name) for site in sites for name in chosen.get(site.function, ()))
 
 
 def options_for(moves: tuple[Move, ...]) -> dict[str, dict[str, str]]:

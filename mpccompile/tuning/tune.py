@@ -104,7 +104,7 @@ def tune(
     measure = Measure(model, dataset, batch_size, base, Network.named(network), labelled=_has_labels(data))
     chosen = None if candidates is None else {function: tuple(names) for function, names in candidates.items()}
     search = Search(measure, budget, 1 / len(dataset), progress or (lambda _what, _done, _total: None))
-    found = search.run(moves_of(measure.program, chosen))
+    found = search.run(moves_of(measure.sites, chosen))
     return Tuned(options_for(found.moves), Network.named(network), budget, len(dataset), batch_size, found)
 
 
