@@ -7,7 +7,7 @@ import hashlib
 import torch
 
 from mpccompile.errors import MpcCompileError
-from mpccompile.runtime.series import COARSE, FINE, fit, fit_relative, turn_back
+from mpccompile.runtime.series import COARSE, FINE, fit, fit_relative, turn_back, turn_of
 
 PROBES = 4096
 DIGEST_BYTES = 16
@@ -30,7 +30,8 @@ def fingerprint(device: torch.device) -> bytes:
         waves = torch.ones((2 * len(each.cosine), PROBES), dtype=torch.int64, device=device)
         waves *= torch.arange(1, 2 * len(each.cosine) + 1, device=device)[:, None]
         for precision in (COARSE, FINE):
-            digest.update(turn_back(values, waves, each, precision.factor_bits).cpu().numpy().tobytes())
+            turned = turn_back(values, waves, turn_of(each, precision, 0), values)
+            digest.update(turned.cpu().numpy().tobytes())
     return digest.digest()
 
 

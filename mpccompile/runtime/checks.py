@@ -23,20 +23,16 @@ import torch
 from torch import Tensor
 
 from mpccompile.errors import RangeExceeded
-from mpccompile.runtime import ring
-from mpccompile.runtime.correlations import NARROW_BITS
+from mpccompile.runtime.kernels.falling import Window, range_words
 from mpccompile.runtime.openings import RING_BITS, draw
 from mpccompile.runtime.party import Opening, Protocol, current, together
 
 if TYPE_CHECKING:
     from mpccompile.runtime.shared import Wire
 
-CHUNK = 1 << 14
-"""Elements tested at a time, so that temporaries stay in the second-level cache."""
-
 REPEATS = 2
-"""Independent sums per test. Words that differ do so by less than 2^32, so a sum modulo 2^64 misses them with a
-probability of 2^-32, however many there are; and never a single one, because the coefficients are odd."""
+"""Independent sums per test. Words differ by less than 2^32, and times an odd coin below 2^32 no two differences are
+the same modulo 2^64: a sum misses them with a probability of 2^-31, however many there are, and never a single one."""
 DIGEST_BYTES = 8
 COARSE_BITS = 4
 """The second test's window is 2^4 windows: it holds up to 11 of them and one beyond each end. Polynomials of values
@@ -71,46 +67,16 @@ def expect_window(wire: Wire, low: int, windows: int, window_bits: int, only: Te
 
 def _register(wire: Wire, low: int, windows: int, window_bits: int, only: Tensor | None) -> None:
     party = current()
-    degree = windows + 1
-    falling = draw("falling", (degree, *wire.mask.share.shape), wire.mask, params=(wire.bits, window_bits, degree))
-    coins = party.public_coins((REPEATS, *wire.mask.share.shape)) | 1
-    total = _combined(wire, low, window_bits, falling.share, coins, only)
-    party.checks.append(Check(party.ledger.line, total))
-
-
-def _combined(wire: Wire, low: int, window_bits: int, falling: Tensor, coins: Tensor, only: Tensor | None) -> Tensor:
-    """Return sum_i coin_i s_i modulo 2^64, one for each repeat, of shares s_i of u_i (u_i - 1) ... (u_i - n).
-
-    A share is taken as the integer below 2^bits that it is, at rank 1 that of its negative: the same one at both if the
-    polynomial is zero. It is the falling factorial (h - m)_D of D = n + 1 factors, h = (D >> g) public and m = r >> g,
-    and falling factorials of sums expand as powers do (Vandermonde): (h - m)_D = sum_i C(D, i) (h)_(D-i) (-m)_i. The
-    dealer shares C(D, i) (-m)_i, so an element takes 2 D multiplications, of 32 bits: what a truncation to 48 leaves
-    above a window of 2^16, and half the time and memory of 64.
-    """
+    shape = tuple(wire.mask.share.shape)
+    window = Window(low, wire.bits, window_bits, windows + 1)
+    table = draw("falling", (window.degree, *shape), wire.mask, params=(wire.bits, window_bits, window.degree))
+    coins = party.public_coins(shape)
+    kept = None if only is None else only.expand(shape)
     if coins.device.type == "meta":
-        return torch.empty(REPEATS, dtype=torch.int64, device="meta")
-    delta, rows = wire.delta.reshape(-1), falling.reshape(falling.shape[0], -1)
-    factors = (coins if only is None else coins * only).reshape(REPEATS, -1)
-    bits = min(wire.bits - window_bits, NARROW_BITS)
-    total = torch.zeros(REPEATS, dtype=torch.int64, device=delta.device)
-    size = CHUNK if delta.device.type == "cpu" else max(1, delta.numel())
-    for start in range(0, delta.numel(), size):
-        part = slice(start, start + size)
-        high = ring.logical_shift_right(ring.reduce(delta[part] - low, wire.bits), window_bits)
-        share = _falling_product(high.to(torch.int32), rows[:, part], current().rank)
-        words = ring.reduce((share if current().rank == 0 else -share).to(torch.int64), bits)
-        total += (factors[:, part] * words).sum(1)
-    return total
-
-
-def _falling_product(high: Tensor, rows: Tensor, rank: int) -> Tensor:
-    degree = rows.shape[0]
-    product = torch.ones_like(high)
-    share = rows[degree - 1].clone()
-    for index in range(degree - 1):
-        product = product * (high - index)
-        share.add_(product * rows[degree - 2 - index])
-    return share + product * (high - (degree - 1)) if rank == 0 else share
+        total = torch.empty(REPEATS, dtype=torch.int64, device="meta")
+    else:
+        total = range_words(wire.delta, table.share, window, coins, kept, party.rank)
+    party.checks.append(Check(party.ledger.line, total))
 
 
 def verify_later(verification: Callable[[], Protocol[None]]) -> None:

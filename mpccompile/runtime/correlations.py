@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mpccompile.runtime import ring
+from mpccompile.runtime.kernels import falling, waves
 from mpccompile.runtime.views import view
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ FRESH = frozenset({"mask", "client_mask", "xor_mask"})
 LOCAL = frozenset({"view"})
 NARROW = frozenset({"falling"})
 """Kinds whose shares are int32 words modulo 2^32."""
-NARROW_BITS = 32
 XOR_SHARED = frozenset({"xor_mask", "xor_of", "and"})
 
 
@@ -74,46 +74,6 @@ def _top_bit(mask: Tensor, bits: int, _width: int) -> Tensor:
     return ring.logical_shift_right(mask, bits - 1) & 1
 
 
-CHUNK = 1 << 14
-"""Elements computed at a time, so that temporaries stay in the second-level cache."""
-
-
-def _trigonometry(mask: Tensor, period_bits: int, harmonics: int, scale_bits: int) -> Tensor:
-    """Return cos(k w m) for k = 1..harmonics, then the sines, of w = 2 pi / 2^period_bits, in fixed point.
-
-    The harmonics come from the three-term recurrence in float64, which keeps 38 bits after 100 of them.
-    """
-    out = torch.empty((2 * harmonics, mask.numel()), dtype=torch.int64, device=mask.device)
-    angle = ring.reduce(mask, period_bits).reshape(-1).to(torch.float64) * (2 * math.pi / (1 << period_bits))
-    size = CHUNK if mask.device.type == "cpu" else max(1, mask.numel())
-    for start in range(0, mask.numel(), size):
-        _waves(angle[start : start + size], out[:, start : start + size], float(1 << scale_bits))
-    return out.reshape(2 * harmonics, *mask.shape)
-
-
-def _waves(angle: Tensor, out: Tensor, unit: float) -> None:
-    harmonics = out.shape[0] // 2
-    cosine, sine = torch.cos(angle), torch.sin(angle)
-    double = 2 * cosine
-    before_cosine, before_sine = torch.ones_like(cosine), torch.zeros_like(sine)
-    for index in range(harmonics):
-        out[index] = (cosine * unit).round_()
-        out[harmonics + index] = (sine * unit).round_()
-        before_cosine, cosine = cosine, torch.addcmul(-before_cosine, double, cosine)
-        before_sine, sine = sine, torch.addcmul(-before_sine, double, sine)
-
-
-def _falling(mask: Tensor, bits: int, drop: int, degree: int) -> Tensor:
-    """Return C(degree, i) (-m)(-m - 1) ... (-m - i + 1) for i = 1..degree, m the mask's bits above ``drop``."""
-    negative = -_shift(mask, bits, drop).to(torch.int32)
-    out = torch.empty((degree, *mask.shape), dtype=torch.int32, device=mask.device)
-    factorial = torch.ones_like(negative)
-    for index in range(degree):
-        factorial = factorial * (negative - index)
-        torch.mul(factorial, math.comb(degree, index + 1), out=out[index])
-    return out
-
-
 def _odd(shape_of: Tensor) -> Tensor:
     return shape_of | 1
 
@@ -124,17 +84,19 @@ _VALUES: dict[str, Callable[..., Tensor]] = {
     "sum_square": lambda a: (a * a).sum(-1, keepdim=True),
     "shift": _shift,
     "top_bit": _top_bit,
-    "trigonometry": _trigonometry,
-    "falling": _falling,
     "odd": _odd,
     "xor_of": ring.reduce,
     "and": lambda a, b, _bits: a & b,
     "bit_of": lambda a, _bits: a & 1,
 }
 
+TABLES: dict[str, Callable[..., None]] = {"trigonometry": waves.other_share, "falling": falling.other_share}
+"""Kinds with several rows for each element, laid out in blocks; nothing else is computed from them. Each function turns
+one party's shares, given the masks, into the other's."""
+
 _WIDTHS: dict[str, Callable[..., int]] = {
     "top_bit": lambda _bits, width: width,
-    "falling": lambda _bits, _drop, _degree: NARROW_BITS,
+    "falling": lambda _bits, _drop, _degree: falling.WORD_BITS,
     "xor_of": lambda bits: bits,
     "and": lambda bits: bits,
     "bit_of": lambda width: width,
@@ -157,6 +119,8 @@ def unpacked(step: Step, message: Tensor) -> Tensor:
     """Return the share that :func:`packed` wrote."""
     if step.kind in NARROW:
         return message.view(torch.int32).reshape(step.shape)
+    if width_bits(step) == WORD_BITS:
+        return message.view(torch.int64).reshape(step.shape)
     return ring.unpack(message, width_bits(step), step.shape)
 
 

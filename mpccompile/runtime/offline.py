@@ -52,6 +52,7 @@ class Dealer:
                     values.pop(source, None)
 
     def _value(self, step: Step, sources: list[Dealt], streams: tuple[Prg, ...], send: Send) -> Dealt:
+        """Deal one step; of a table nothing is kept, because no step is computed from one."""
         if step.kind in correlations.LOCAL:
             (source,) = sources
             parts = (correlations.apply_local(step, part) for part in (source.share0, source.share1, source.total))
@@ -60,6 +61,10 @@ class Dealer:
         if step.kind in correlations.FRESH:
             share1 = _own_share(step, streams[1], 1).to(self._device)
             return Dealt(share0, share1, correlations.combine(step, share0, share1))
+        if step.kind in correlations.TABLES:
+            correlations.TABLES[step.kind](sources[0].total, share0, *step.params)
+            send(correlations.packed(step, share0))
+            return sources[0]
         total = self._static(step, sources[0]) if step.weight else correlations.secret_value(step, sources)
         share1 = correlations.split(step, total, share0)
         send(correlations.packed(step, share1))
@@ -93,7 +98,7 @@ def _own_share(step: Step, stream: Prg, rank: int) -> Tensor:
     if step.kind == "client_mask" and rank == 0:
         return torch.zeros(step.shape, dtype=torch.int64)
     if step.kind in correlations.NARROW:
-        return stream.words(step.shape, bits=correlations.NARROW_BITS).to(torch.int32)
+        return stream.narrow_words(step.shape)
     return stream.words(step.shape)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import ring
+from mpccompile.runtime.kernels import compiled
 from mpccompile.runtime.party import Opening, Protocol, current, together
 from mpccompile.runtime.plan import Step
 from mpccompile.runtime.shared import Mask, Shared, Wire
@@ -48,7 +49,7 @@ def masked(x: Shared, bits: int = RING_BITS) -> Protocol[Wire]:
     if bits > x.bits:
         raise MpcCompileError(f"shares that are right modulo 2^{x.bits} cannot be opened modulo 2^{bits}")
     mask = draw("mask", x.shape)
-    (delta,) = yield (Opening(x.share + mask.share, bits),)
+    (delta,) = yield (Opening(x.share, bits, mask=mask.share),)
     wire = Wire(delta, mask, bits, x.frac_bits)
     x.wires.append(wire)
     return wire
@@ -78,7 +79,7 @@ def truncate(x: Shared, frac_bits: int) -> Protocol[Shared]:
     mask = draw("mask", x.shape)
     high = draw("shift", x.shape, mask, params=(bits, drop))
     rank0 = current().rank == 0
-    (opened,) = yield (Opening(x.share + mask.share + (offset if rank0 else 0), bits),)
+    (opened,) = yield (Opening(x.share, bits, mask=mask.share, offset=offset if rank0 else 0),)
     result = _quotient(opened, mask, high, bits, drop, offset)
     x.truncated[frac_bits] = result = Shared(result.share, frac_bits, [_refit(result.wires[0], frac_bits)])
     return result
@@ -89,16 +90,19 @@ def _refit(wire: Wire, frac_bits: int) -> Wire:
 
 
 def _quotient(opened: Tensor, mask: Mask, high: Mask, bits: int, drop: int, offset: int) -> Shared:
-    keep = bits - drop
+    keep, rank = bits - drop, current().rank
+    top = None
+    if keep < RING_BITS:
+        top = draw("top_bit", mask.share.shape, mask, params=(bits, RING_BITS - keep)).share
+    if compiled.serves(opened):
+        public, share = compiled.quotient(opened, high.share, top, bits, drop, offset >> drop, rank)
+        return Shared(share, 0, [Wire(public, high, keep, 0)])
     public = ring.logical_shift_right(opened, drop) - (offset >> drop)
     share = -high.share
-    if keep < RING_BITS:
-        top = draw("top_bit", mask.share.shape, mask, params=(bits, RING_BITS - keep))
+    if top is not None:
         no_top = 1 - (ring.logical_shift_right(opened, bits - 1) & 1)
-        share = share + ((no_top * top.share) << keep)
-    if current().rank == 0:
-        share = share + public
-    return Shared(share, 0, [Wire(public, high, keep, 0)])
+        share = share + ((no_top * top) << keep)
+    return Shared(share + public if rank == 0 else share, 0, [Wire(public, high, keep, 0)])
 
 
 def open_masks(*values: tuple[Shared, int]) -> Protocol[tuple[Wire, ...]]:

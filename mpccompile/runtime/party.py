@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mpccompile.errors import DealerError, MpcCompileError
 from mpccompile.runtime import correlations, ring
+from mpccompile.runtime.kernels import compiled
 from mpccompile.runtime.plan import Plan, Step, Traffic
 from mpccompile.runtime.prg import Prg
 from mpccompile.runtime.shared import Mask
@@ -29,16 +30,40 @@ class Opening:
     """A masked share to be exchanged.
 
     Attributes:
-        share: This party's share of a value that is uniform modulo 2^bits given what is public.
+        share: This party's share of the value.
         bits: Low bits that travel; the rest is dropped before anything is sent.
         to: ``None`` when both parties learn the sum, 0 when only rank 0 does, 1 when only rank 1 does.
         xor: Whether the shares combine by XOR.
+        mask: This party's share of the mask, where ``share`` does not hold it yet; the masked value is uniform modulo
+            2^bits given what is public.
+        offset: A number that this party adds.
     """
 
     share: Tensor
     bits: int
     to: int | None = None
     xor: bool = False
+    mask: Tensor | None = None
+    offset: int = 0
+
+    @property
+    def masked(self) -> Tensor:
+        """What this party sends, before it is packed."""
+        return self.share + self.offset if self.mask is None else self.share + self.mask + self.offset
+
+    def packed(self) -> Tensor:
+        """Return the message, uint8."""
+        if self.bits % 8 == 0 and compiled.serves(self.share):
+            return compiled.pack(self.share, self.mask, self.offset, self.bits)
+        return ring.pack(self.masked, self.bits)
+
+    def combined(self, mine: Tensor, theirs: Tensor) -> Tensor:
+        """Return the opened value from this party's message and the other's."""
+        shape = self.share.shape
+        if self.bits % 8 == 0 and compiled.serves(self.share):
+            return compiled.combine(mine, theirs, self.bits, shape, xor=self.xor)
+        one, other = ring.unpack(mine, self.bits, shape), ring.unpack(theirs, self.bits, shape)
+        return one ^ other if self.xor else ring.reduce(one + other, self.bits)
 
     def sent_bytes(self, rank: int) -> int:
         """Return the bytes ``rank`` sends for this opening."""
@@ -279,18 +304,15 @@ class LiveParty(Party):
             PartyLost: If the other party is gone or silent.
         """
         self.ledger.record(openings)
-        sent = [ring.pack(opening.share, opening.bits) for opening in openings if opening.to != self.rank]
+        mine = [opening.packed() for opening in openings]
+        sent = [part for opening, part in zip(openings, mine, strict=True) if opening.to != self.rank]
         message = torch.cat(sent) if sent else torch.empty(0, dtype=torch.uint8)
         expected = [opening.sent_bytes(1 - self.rank) for opening in openings]
-        reply = self._channel.exchange(message, sum(expected))
+        reply = self._channel.exchange(message, sum(expected)).to(self.device)
         results, start = [], 0
-        for opening, size in zip(openings, expected, strict=True):
-            if size == 0:
-                results.append(opening.share)
-                continue
-            theirs = ring.unpack(reply[start : start + size], opening.bits, opening.share.shape)
-            total = opening.share ^ theirs if opening.xor else opening.share + theirs
-            results.append(ring.reduce(total, opening.bits))
+        for opening, part, size in zip(openings, mine, expected, strict=True):
+            learns = opening.to in {None, self.rank}
+            results.append(opening.combined(part, reply[start : start + size]) if learns else opening.share)
             start += size
         return tuple(results)
 

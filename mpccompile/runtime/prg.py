@@ -81,6 +81,13 @@ class Prg:
         # A narrow word was read as signed, so its mask also takes off the copies of its sign.
         return wide if width == bits == _WORD_BITS else wide.bitwise_and_((1 << bits) - 1)
 
+    def narrow_words(self, shape: Sequence[int]) -> Tensor:
+        """Return the next uniform words of 32 bits, as int32 of ``shape`` on the CPU."""
+        values = torch.empty(torch.Size(shape), dtype=torch.int32)
+        if values.numel():
+            self._fill(values.view(-1).view(torch.uint8).numpy().data)
+        return values
+
     def spawn(self, label: str) -> Prg:
         """Return the stream that ``label`` names, independent of this one and of those of other labels.
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mpccompile.errors import MpcCompileError
-from mpccompile.runtime import ring
+from mpccompile.runtime.kernels import waves
+from mpccompile.runtime.kernels.waves import Turn
 from mpccompile.runtime.openings import HEADROOM_BITS, RING_BITS, draw, masked
 from mpccompile.runtime.party import Protocol, current
 from mpccompile.runtime.shared import Shared, Wire
@@ -251,9 +252,6 @@ def _basis(x: Array, region: _Region, harmonics: int) -> Array:
 TESTED_BITS = 48
 """Width of an opening whose range is tested: what a truncation by 16 bits leaves, so mostly it costs nothing, and
 enough to see values up to 2^47 ring units; the series itself uses the low ``period_bits``."""
-CHUNK = 1 << 14
-"""Elements evaluated at a time: the ten temporaries of at most 128 KiB stay in the second-level cache, 2.4 times faster
-than whole tensors of a feed-forward layer."""
 
 
 @dataclass(frozen=True)
@@ -298,56 +296,32 @@ def evaluate(x: Shared, series: Series, precision: Precision = FINE) -> Protocol
     wire = yield from masked(x, TESTED_BITS if series.windows else series.period_bits)
     harmonics = len(series.cosine)
     shape = (2 * harmonics, *x.shape)
-    waves = draw("trigonometry", shape, wire.mask, params=(series.period_bits, harmonics, precision.mask_bits))
-    share = turn_back(wire.delta, waves.share, series, precision.factor_bits)
-    if series.slope:
-        share = share + x.share * round(series.slope * (1 << (precision.bits - series.frac_bits)))
-    if current().rank == 0:
-        share = share + round(series.constant * (1 << precision.bits))
+    shares = draw("trigonometry", shape, wire.mask, params=(series.period_bits, harmonics, precision.mask_bits))
+    turn = turn_of(series, precision, current().rank)
+    share = turn_back(wire.delta, shares.share, turn, x.share if turn.slope else None)
     return Shared(share, precision.bits), wire
 
 
-def turn_back(delta: Tensor, waves: Tensor, series: Series, factor_bits: int) -> Tensor:
-    """Return the shares of the series from the opened value and the shares of the mask's waves.
+def turn_of(series: Series, precision: Precision, rank: int) -> Turn:
+    """Return the series as the numbers that a party multiplies and adds; the constant is rank 0's."""
+    unit = float(1 << precision.factor_bits)
+    return Turn(
+        series.origin,
+        series.period_bits,
+        tuple(a * unit for a in series.cosine),
+        tuple(b * unit for b in series.sine),
+        round(series.slope * (1 << (precision.bits - series.frac_bits))),
+        round(series.constant * (1 << precision.bits)) if rank == 0 else 0,
+    )
 
-    With x - origin = d - r: a cos(d - r) + b sin(d - r) = cos r (a cos d + b sin d) + sin r (a sin d - b cos d). The
-    waves of d come from the three-term recurrence in float64.
+
+def turn_back(delta: Tensor, shares: Tensor, turn: Turn, x: Tensor | None) -> Tensor:
+    """Return this party's share of a series from an opened value, or its shape while planning.
 
     Args:
         delta: Opened values, int64.
-        waves: int64 [2K, ...]: shares of cos(k w r), then of sin(k w r).
-        series: The fitted function.
-        factor_bits: Fractional bits of the public factors.
+        shares: Of the waves of the mask, int64 in blocks.
+        turn: The series.
+        x: This party's share of the argument, or None where the slope is 0.
     """
-    if delta.device.type == "meta":
-        return torch.empty_like(delta)
-    out = torch.empty(delta.numel(), dtype=torch.int64, device=delta.device)
-    flat, rows = delta.reshape(-1), waves.reshape(waves.shape[0], -1)
-    size = CHUNK if delta.device.type == "cpu" else max(1, delta.numel())
-    for start in range(0, delta.numel(), size):
-        part = slice(start, start + size)
-        out[part] = _turn_back_chunk(flat[part], rows[:, part], series, factor_bits)
-    return out.reshape(delta.shape)
-
-
-SINGLE_HARMONICS = 16
-"""The recurrence loses about k^2 units in the last place: 16 harmonics in float32 stay below 2^-16, at two thirds of
-the time float64 takes."""
-
-
-def _turn_back_chunk(delta: Tensor, waves: Tensor, series: Series, factor_bits: int) -> Tensor:
-    harmonics, unit = len(series.cosine), float(1 << factor_bits)
-    single = factor_bits <= COARSE.factor_bits and harmonics <= SINGLE_HARMONICS
-    turns = ring.reduce(delta - series.origin, series.period_bits).to(torch.float32 if single else torch.float64)
-    angle = turns * (2 * math.pi / (1 << series.period_bits))
-    cosine, sine = torch.cos(angle), torch.sin(angle)
-    double = 2 * cosine
-    before_cosine, before_sine = torch.ones_like(cosine), torch.zeros_like(sine)
-    total = torch.zeros_like(delta)
-    for index, (a, b) in enumerate(zip(series.cosine, series.sine, strict=True)):
-        along = (cosine * (a * unit)).add_(sine, alpha=b * unit).round_().to(torch.int64)
-        across = (sine * (a * unit)).add_(cosine, alpha=-b * unit).round_().to(torch.int64)
-        total.add_(along.mul_(waves[index])).add_(across.mul_(waves[harmonics + index]))
-        before_cosine, cosine = cosine, torch.addcmul(-before_cosine, double, cosine)
-        before_sine, sine = sine, torch.addcmul(-before_sine, double, sine)
-    return total
+    return torch.empty_like(delta) if delta.device.type == "meta" else waves.turn_back(delta, shares, turn, x)

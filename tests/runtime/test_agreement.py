@@ -7,9 +7,11 @@ import torch
 
 from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import agreement
-from mpccompile.runtime.series import COEFFICIENT_SCALE_BITS
+from mpccompile.runtime.kernels.waves import Turn
 
 CPU = torch.device("cpu")
+SEVERAL = 10
+"""Harmonics of one of the curves the fingerprint looks at."""
 
 
 def test_the_same_machine_has_one_fingerprint() -> None:
@@ -21,10 +23,9 @@ def test_one_unit_in_one_factor_changes_the_fingerprint(monkeypatch: pytest.Monk
     honest = agreement.fingerprint(CPU)
     exact = agreement.turn_back
 
-    def off_by_one(delta: torch.Tensor, waves: torch.Tensor, series: object, factor_bits: int) -> torch.Tensor:
-        result = exact(delta, waves, series, factor_bits)  # type: ignore[arg-type]
-        if factor_bits == COEFFICIENT_SCALE_BITS:
-            result[17] += 1
+    def off_by_one(delta: torch.Tensor, waves: torch.Tensor, turn: Turn, x: torch.Tensor) -> torch.Tensor:
+        result = exact(delta, waves, turn, x)
+        result[17] += len(turn.cosine) == SEVERAL
         return result
 
     monkeypatch.setattr(agreement, "turn_back", off_by_one)

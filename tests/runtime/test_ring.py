@@ -8,10 +8,10 @@ import torch
 
 from mpccompile.errors import InputError
 from mpccompile.runtime import ring
-from mpccompile.runtime.kernels import choose, float64, limbs
+from mpccompile.runtime.kernels import choose, float64, limbs, tiles
 from mpccompile.runtime.kernels.digits import chunked
 
-METHODS = ("limbs", "float64", "int64")
+METHODS = ("limbs", "float64", "int64", *(["tiles"] if tiles.available() else []))
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 CPU = torch.device("cpu")
 
@@ -227,7 +227,7 @@ def test_meta_tensors_give_shapes_alone():
 def test_the_fastest_method_by_the_rates_is_chosen(monkeypatch):
     problem = choose.Problem(1, 128, 768, 768, 64, 64, 64, prepared=True)
     for threads, name in enumerate(METHODS, start=101):
-        rates = dict.fromkeys(METHODS, 1e-9) | {name: 1e-14}
+        rates = dict.fromkeys(("tiles", *METHODS), 1e-9) | {name: 1e-14}
         monkeypatch.setattr(choose, "measured", lambda *_, rates=rates: choose.Rates(split=1e-9, **rates))
         assert choose._chosen(problem, CPU, threads) == name
 
@@ -252,12 +252,19 @@ def test_a_method_that_is_missing_or_saturates_is_never_chosen(monkeypatch):
         monkeypatch.undo()
 
 
+def test_tiles_are_never_chosen_where_there_are_none(monkeypatch):
+    monkeypatch.setattr(tiles, "available", lambda: False)
+    rates = choose.measured.__wrapped__(CPU, 1)
+    assert rates.tiles == math.inf
+    assert choose._tiles_seconds(choose.Problem(1, 128, 768, 768, 64, 16, 64), rates) == math.inf
+
+
 def test_predictions_are_positive_for_every_method():
-    rates = choose.Rates(limbs=1e-12, float64=2e-11, int64=1e-10, split=4e-9)
+    rates = choose.Rates(tiles=1e-12, limbs=1e-12, float64=2e-11, int64=1e-10, split=4e-9)
     for rows in (1, 8, 9, 128):
         for prepared in (False, True):
             problem = choose.Problem(12, rows, 64, 128, 64, 16, 48, prepared=prepared)
-            seconds = (choose._limbs_seconds, choose._float64_seconds, choose._int64_seconds)
+            seconds = (choose._tiles_seconds, choose._limbs_seconds, choose._float64_seconds, choose._int64_seconds)
             assert all(0 < predict(problem, rates) < 1 for predict in seconds)
 
 

@@ -142,7 +142,7 @@ def suspicions(outcome: Call, revealed: frozenset[int] = frozenset()) -> list[st
     for party in outcome.parties:
         for index, opening in enumerate(party.openings):
             sent = opening.to != party.rank and opening.share.numel() >= FEWEST_SAMPLES
-            if sent and is_biased(opening.share, opening.bits):
+            if sent and is_biased(opening.masked, opening.bits):
                 found.append(f"party {party.rank} sends a biased share in opening {index}")
         known = learnt(party, revealed)
         found += [f"{item.name} is biased" for item in known if is_biased(item.words, item.bits)]
@@ -168,7 +168,7 @@ def differences(one: Call, two: Call) -> list[str]:
         for index, (first, second) in enumerate(zip(left.openings, right.openings, strict=True)):
             if first.to == left.rank or first.share.numel() < FEWEST_SAMPLES:
                 continue
-            words = [ring.reduce(opening.share.reshape(-1), first.bits) for opening in (first, second)]
+            words = [ring.reduce(opening.masked.reshape(-1), first.bits) for opening in (first, second)]
             for (cells, count), (others, _) in zip(*(ends_of(w, first.bits) for w in words), strict=True):
                 if unlike_cells(cells, others, count):
                     found.append(f"opening {index} of party {left.rank} depends on the secret")
@@ -178,7 +178,7 @@ def differences(one: Call, two: Call) -> list[str]:
 def everything_sent_is_opened(outcome: Call) -> bool:
     """Say whether the bytes on the line are those of the openings, and no others."""
     for party, channel in zip(outcome.parties, outcome.channels, strict=True):
-        packed = [ring.pack(o.share, o.bits) for o in party.openings if o.to != party.rank]
+        packed = [ring.pack(o.masked, o.bits) for o in party.openings if o.to != party.rank]
         if not torch.equal(torch.cat(packed) if packed else torch.empty(0), torch.cat(channel.sent)):
             return False
     return True

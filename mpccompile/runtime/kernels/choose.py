@@ -8,24 +8,26 @@ from __future__ import annotations
 
 import time
 from dataclasses import astuple, dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from mpccompile.runtime.kernels import float64, limbs, native
+from mpccompile.runtime.kernels import float64, int64, limbs, tiles
 from mpccompile.runtime.kernels.digits import terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Method = Literal["limbs", "float64", "int64"]
+Method = Literal["tiles", "limbs", "float64", "int64"]
 
 WORD_BITS = 64
 _UNAVAILABLE = float("inf")
 # Rows whose time an int8 product takes even when it has fewer: 768 x 3072 takes 7.5, 9.5 and 16.9 ms for 16, 32 and
 # 128 rows, as (rows + 80) / 208 of the last says. The long operand is read and repacked for any number of rows.
 _REPACK_ROWS = 80
+# Rows whose time a product of tiles takes even when it has fewer: the right operand is loaded for any number of rows.
+_TILE_ROWS = 32
 _PROBE_CALLS = 5
 _PROBE_ROWS = 128
 _PROBE_INNER = 256
@@ -40,6 +42,9 @@ _DIGIT_READ = 0.06e-9
 # Calls of a digit method besides its products, and how much longer it takes to split the right operand, which is also
 # transposed.
 _FIXED_CALLS = 30
+_TILE_CALLS = 6
+# Packing a word into tiles, eight digits.
+_TILE_LEFT, _TILE_RIGHT = 1.5e-9, 3e-9
 _TRANSPOSED = 2.0
 
 
@@ -72,6 +77,7 @@ class Problem:
 class Rates:
     """Seconds that a device needs for one multiply-add of each method, and to split one word into int8 digits."""
 
+    tiles: float
     limbs: float
     float64: float
     int64: float
@@ -87,6 +93,7 @@ def choose(problem: Problem, device: torch.device) -> Method:
 def _chosen(problem: Problem, device: torch.device, threads: int) -> Method:
     rates = measured(device, threads)
     costs: dict[Method, float] = {
+        "tiles": _tiles_seconds(problem, rates),
         "limbs": _limbs_seconds(problem, rates),
         "float64": _float64_seconds(problem, rates),
         "int64": _int64_seconds(problem, rates),
@@ -119,15 +126,21 @@ def _measured(device: torch.device) -> Rates:
     right = torch.arange(n * k, dtype=torch.int64, device=device).view(n, k)
     halves = left.to(torch.float64), right.to(torch.float64)
     cut = limbs.split_of(k, limbs.digit_count(WORD_BITS), device)
-    seconds = dict.fromkeys(("limbs", "int64"), _UNAVAILABLE)
+    seconds = dict.fromkeys(("tiles", "limbs", "int64"), _UNAVAILABLE)
     if limbs.is_exact(device):
         # Eight times the columns: so fast a product would otherwise measure the call.
-        digits = torch.zeros((8 * n, 8 * k), dtype=torch.int8, device=device)
+        octets = torch.zeros((8 * n, 8 * k), dtype=torch.int8, device=device)
         sums = torch.empty((m, 8 * n), dtype=torch.int32, device=device)
-        seconds["limbs"] = _seconds(lambda: limbs.int8_product(digits[:m], digits, sums), device) / (64 * m * k * n)
+        seconds["limbs"] = _seconds(lambda: limbs.int8_product(octets[:m], octets, sums), device) / (64 * m * k * n)
+    if device.type == "cpu" and tiles.available():
+        digits = tiles.digit_count(WORD_BITS)
+        packed = tiles.pack_right(right.t().repeat(1, 4), digits)
+        whole = partial(tiles.multiply, left, packed, 4 * n, (digits, digits), (False, False), WORD_BITS)
+        seconds["tiles"] = _seconds(whole, device) / (4 * m * k * n * digits * (digits + 1) / 2)
     if device.type == "cpu":
-        seconds["int64"] = _seconds(lambda: native.multiply(left, right.t()), device) / (m * k * n)
+        seconds["int64"] = _seconds(lambda: int64.multiply(left, right.t()), device) / (m * k * n)
     return Rates(
+        tiles=seconds["tiles"],
         limbs=seconds["limbs"],
         float64=_seconds(lambda: halves[0] @ halves[1].t(), device) / (m * k * n),
         int64=seconds["int64"],
@@ -152,6 +165,20 @@ def _finish(device: torch.device) -> None:
     """Wait until the work given to ``device`` is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _tiles_seconds(problem: Problem, rates: Rates) -> float:
+    """Predict the time of the tile unit; infinite where there is none."""
+    if rates.tiles == _UNAVAILABLE:
+        return _UNAVAILABLE
+    few, many = tiles.digit_count(problem.left_bits), tiles.digit_count(problem.right_bits)
+    pairs = sum(term.pairs for term in terms(few, many, tiles.digit_count(problem.ring_bits), 1))
+    rows = max(_TILE_ROWS, -(-problem.rows // tiles.SIDE) * tiles.SIDE)
+    inner = -(-problem.inner // tiles.DEPTH) * tiles.DEPTH
+    columns = -(-problem.columns // tiles.SIDE) * tiles.SIDE
+    seconds: float = _TILE_CALLS * _CALL + rates.tiles * problem.batch * rows * inner * columns * pairs
+    seconds += _TILE_LEFT * problem.batch * problem.rows * inner
+    return seconds + (0.0 if problem.prepared else _TILE_RIGHT * problem.batch * inner * columns)
 
 
 def _limbs_seconds(problem: Problem, rates: Rates) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from mpccompile.errors import InputError
+from mpccompile.runtime.kernels import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +105,8 @@ def _pack_bytes(flat: Tensor, bits: int) -> Tensor:
     """Return the low bytes of each value."""
     if bits == _WORD_BITS:
         return flat.view(torch.uint8)
+    if compiled.serves(flat):
+        return compiled.pack(flat, None, 0, bits)
     if bits in _NARROW:
         return flat.to(_NARROW[bits]).view(torch.uint8)
     return flat.view(torch.uint8).view(-1, _WORD_BYTES)[:, : bits // _BYTE_BITS].reshape(-1)
@@ -111,6 +114,8 @@ def _pack_bytes(flat: Tensor, bits: int) -> Tensor:
 
 def _unpack_bytes(buf: Tensor, bits: int) -> Tensor:
     """Return the values of whole bytes."""
+    if compiled.serves(buf):
+        return compiled.combine(buf, None, bits, (buf.numel() * _BYTE_BITS // bits,))
     width = bits // _BYTE_BITS
     values = torch.zeros(buf.numel() // width, dtype=torch.int64, device=buf.device)
     values.view(torch.uint8).view(-1, _WORD_BYTES)[:, :width] = buf.view(-1, width)

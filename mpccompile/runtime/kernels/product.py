@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mpccompile.errors import InputError
-from mpccompile.runtime.kernels import choose, float64, limbs, native
+from mpccompile.runtime.kernels import choose, float64, int64, limbs, tiles
 from mpccompile.runtime.kernels.choose import WORD_BITS
 from mpccompile.runtime.kernels.digits import Split, broadcast
 
@@ -174,6 +174,8 @@ def _split(b: Tensor, method: Method, known_bits: int | None, ring_bits: int, su
     elif method == "limbs":
         cut = limbs.split_of(b.shape[-2], limbs.digit_count(bits), b.device)
         parts = limbs.split((b - offset if offset else b).mT, cut, reverse=True)
+    elif method == "tiles":
+        parts = tiles.pack_right(b, tiles.digit_count(bits))
     return Operand(parts, method, b.shape, known_bits, ring_bits, sums)
 
 
@@ -184,7 +186,11 @@ def _multiply(left: Tensor, right: Operand, left_bits: int, ring_bits: int) -> T
     L @ R + rowsum(L) q + p columnsum(right).
     """
     if right.method == "int64":
-        return native.multiply(left, right.parts)
+        return int64.multiply(left, right.parts)
+    if right.method == "tiles":
+        digits = tiles.digit_count(left_bits), tiles.digit_count(right.bits)
+        signed = left_bits < ring_bits, right.bits < right.ring_bits
+        return tiles.multiply(left, right.parts, right.shape[-1], digits, signed, ring_bits)
     chunks, _, width = right.parts.shape[-3:]
     if right.method == "float64":
         cut = Split(float64.digit_count(left_bits), chunks, width)
