@@ -42,7 +42,7 @@ def compile(  # noqa: A001 - named as torch.compile is
         example_inputs: A dict of tensors, or a list of dicts of which the first is captured and all calibrate the
             ranges of private values. Without it the first call captures and calibrates on its own inputs.
         options: What to compile for; fields can be given as keywords instead.
-        passes: More passes, such as lossy approximations, after the exact ones.
+        passes: More passes after the exact ones.
         option_fields: Fields of :class:`Options`.
 
     Raises:

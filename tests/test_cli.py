@@ -22,6 +22,12 @@ from mpccompile.errors import MpcCompileError
 from mpccompile.report import doctor
 from tests import models
 
+
+def bert():
+    """A factory for the command."""
+    return models.bert()
+
+
 ROOT = Path(__file__).resolve().parents[1]
 FACTORIES = """
 import torch
@@ -190,6 +196,19 @@ def test_compile_takes_inputs_and_options(call, factories, arrays):
     assert package.inputs[0].shape == (5, 8)
     assert package.options.frac_bits == 15
     assert package.options.secret == ("input",)
+
+
+def test_compile_takes_approximations(call, factories):
+    chosen = ["--gelu", "quad", "--gelu", "*intermediate*=relu", "--option", "softmax=2quad,*.layer.1.*=exact"]
+    assert call("compile", "tests.test_cli:bert", "-o", "package", *chosen)[0] == 0
+    (package,) = mpccompile.load(factories / "package").packages
+    assert package.options.chosen("gelu") == (("*", "quad"), ("*intermediate*", "relu"))
+    assert [row.op for row in package.statements if row.op in {"quadratic", "relu"}] == ["relu", "relu"]
+    assert [row.op for row in package.statements if row.op == "attend"] == ["attend"] * 2
+    source = (package.folder / "model.py").read_text()
+    assert source.count("'2quad'") == source.count("'exp'") == 1
+    code, _out, said = call("compile", "tests.test_cli:bert", "-o", "other", "--gelu", "gauss")
+    assert (code, "exact, quad, relu" in one_line_error(said)) == (1, True)
 
 
 def test_compile_takes_a_model_that_is_no_function(call, factories, arrays):

@@ -16,6 +16,10 @@ NOTE = "edit"
 """Key of a program's notes under which its last pass left an :class:`EditLog`."""
 
 
+REPLACES = "replaces"
+"""Key of a node's metadata: the function of the model that it approximates."""
+
+
 @dataclass(frozen=True)
 class EditLog:
     """What a pass did.
@@ -118,9 +122,11 @@ class Edit:
         """Note why a place was left alone."""
         self.skipped.append(f"%{node.name} at {origin_of(node)}: {why}")
 
-    def note(self, node: fx.Node, what: str) -> None:
-        """Note which function a place computes now."""
-        self.replaced.append(f"%{node.name} at {origin_of(node)}: {what}")
+    def approximate(self, node: fx.Node, new: fx.Node, function: str, name: str) -> None:
+        """Replace a call of ``function`` by its approximation ``name``, and remember it on the new node."""
+        new.meta[REPLACES] = function
+        self.replaced.append(f"%{node.name} at {origin_of(node)}: {function} became {name}")
+        self.replace(node, new)
 
     def done(self) -> Program:
         """Return the edited program, or the one it was when nothing changed, with a log among its notes."""

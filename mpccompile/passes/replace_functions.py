@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mpccompile.approximations import named
 from mpccompile.errors import OptionError
 from mpccompile.ir import ops
-from mpccompile.ir.edit import edited
+from mpccompile.ir.edit import REPLACES, edited
 from mpccompile.ir.program import origin_of
 from mpccompile.ir.rewrite import arguments, is_call
 from mpccompile.options import EVERYWHERE, EXACT, REPLACED
@@ -46,15 +46,15 @@ def replace_functions(program: Program, options: Options) -> Program:
 
 def _replace(edit: Edit, function: str, pairs: Sequence[tuple[str, str]]) -> None:
     sites = [node for node in edit.nodes if _is_exact(node, function) and edit.is_secret(node)]
+    known = [*sites, *(node for node in edit.nodes if node.meta.get(REPLACES) == function)]
     for pattern, name in pairs:
-        if (pattern, name) != (EVERYWHERE, EXACT) and not any(_matches(site, pattern) for site in sites):
-            raise _no_site(function, pattern, sites)
+        if (pattern, name) != (EVERYWHERE, EXACT) and not any(_matches(site, pattern) for site in known):
+            raise _no_site(function, pattern, known)
     for site in sites:
         names = [name for pattern, name in pairs if _matches(site, pattern)]
         chosen = named(function, names[-1]) if names else None
         if chosen is not None:
-            edit.note(site, f"{function} became {chosen.name}")
-            edit.replace(site, chosen.rewrite(edit, site))
+            edit.approximate(site, chosen.rewrite(edit, site), function, chosen.name)
 
 
 def _is_exact(node: fx.Node, function: str) -> bool:
