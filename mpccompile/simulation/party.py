@@ -14,7 +14,7 @@ of it is mostly zero and costs nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -81,7 +81,7 @@ class SimulatedParty(Party):
     def open(self, openings: Openings) -> tuple[Tensor, ...]:
         """Return what the two parties would see: there is nothing to exchange."""
         self.ledger.record(openings)
-        return tuple(ring.reduce(opening.share, opening.bits) for opening in openings)
+        return tuple(ring.reduce(opening.masked, opening.bits) for opening in openings)
 
     def public_coins(self, shape: Sequence[int]) -> Tensor:
         """Return ones: a sum of words that are not negative is zero exactly when all of them are."""
@@ -93,9 +93,11 @@ class SimulatedParty(Party):
         sources = [self._source(source) for source in step.inputs]
         if step.kind in correlations.LOCAL:
             return correlations.apply_local(step, sources[0])
-        if step.kind in ("shift", "top_bit") or any(bool(source.any()) for source in sources):
+        if step.kind in correlations.TABLES:
+            return _table(step, sources[0])
+        if any(bool(source.any()) for source in sources):
             return self._dealt(step, sources)
-        return _of_zero(step)
+        return torch.zeros(step.shape, dtype=torch.int64)
 
     def _source(self, key: int) -> Tensor:
         value = self._values[key]
@@ -130,7 +132,7 @@ def _random_bits(plan: Plan) -> dict[int, int]:
             _ring_bits, drop = step.params
             bits[step.inputs[0]] = int(drop)
     for step in plan.steps:
-        if step.kind in ("trigonometry", "falling"):
+        if step.kind in correlations.TABLES:
             bits[_first_mask(plan, step.inputs[0])] = ring.WORD_BITS
     return bits
 
@@ -142,11 +144,8 @@ def _first_mask(plan: Plan, key: int) -> int:
     return key
 
 
-def _of_zero(step: Step) -> Tensor:
-    """Return what is dealt of masks that are zero: cos 0 = 1 for the waves, and zero for everything else."""
-    params: tuple[Any, ...] = step.params
-    value = torch.zeros(step.shape, dtype=torch.int32 if step.kind in correlations.NARROW else torch.int64)
-    if step.kind == "trigonometry":
-        _period_bits, harmonics, scale_bits = params
-        value[:harmonics] = 1 << scale_bits
-    return value
+def _table(step: Step, mask: Tensor) -> Tensor:
+    """Return the waves or the powers of a mask: all of them is what one party has when the other has nothing."""
+    table = torch.zeros(step.shape, dtype=torch.int32 if step.kind in correlations.NARROW else torch.int64)
+    correlations.TABLES[step.kind](mask, table, *step.params)
+    return table
