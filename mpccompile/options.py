@@ -13,6 +13,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "target": ("mpccompile", "crypten"),
     "dealer": ("process", "insecure-local"),
     "embedding": ("secret", "public"),
+    "truncation": ("exact", "local"),
     "stock_forms": ("tanh", "erf"),
 }
 Choice = str | Mapping[str, str] | Sequence[tuple[str, str]]
@@ -36,6 +37,8 @@ class Options:
         secret: Names of inputs that are secret although they would be public (for example ``attention_mask``).
         public: Names of inputs that are public although they would be secret.
         embedding: ``"public"`` lets the client look up its own token ids in a public table.
+        truncation: ``"exact"`` opens one masked value for each truncated one and cannot wrap around; ``"local"`` sends
+            nothing, and is wrong by 2^(64 - frac_bits) units with the probability that the report states.
         dealer: ``"process"`` is a separate dealer process; ``"insecure-local"``, for ``target="crypten"`` only, is
             CrypTen's own default, with which rank 0 makes the correlated randomness and could see everything.
         device: ``"cpu"`` or ``"cuda"``, where the parties compute.
@@ -55,6 +58,7 @@ class Options:
     secret: tuple[str, ...] = ()
     public: tuple[str, ...] = ()
     embedding: Literal["secret", "public"] = "secret"
+    truncation: Literal["exact", "local"] = "exact"
     dealer: Literal["process", "insecure-local"] = "process"
     device: str = "cpu"
     stock_forms: Literal["tanh", "erf"] = "tanh"

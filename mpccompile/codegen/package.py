@@ -29,7 +29,7 @@ from mpccompile.runtime.program import ProgramDescription, load_class, make_plan
 if TYPE_CHECKING:
     from mpccompile.codegen.ranges import Site
 
-FORMAT = 1
+FORMAT = 2
 FILES = ("model.py", "weights.safetensors", "constants.safetensors", "plan.json")
 FILES_BY_ROLE = {
     "0": FILES,
@@ -209,7 +209,13 @@ def _description(
         }
         for spec in program.inputs
     ]
-    return {"class_name": emitted.class_name, "inputs": inputs, "weights": weights, "frac_bits": options.frac_bits}
+    return {
+        "class_name": emitted.class_name,
+        "inputs": inputs,
+        "weights": weights,
+        "frac_bits": options.frac_bits,
+        "truncation": options.truncation,
+    }
 
 
 def _fine_weights(program: Program) -> set[str]:

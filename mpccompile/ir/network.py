@@ -25,14 +25,14 @@ class Network:
             half of it.
         word_seconds: Computing, per dealt word, of what all three processes do with it.
         product_seconds: Computing, per product of two numbers in a matrix product, by all that compute it. Both are
-            fitted to six BERTs, 128 to 768 wide, on two busy cores: their sum was 0.66 to 1.2 times what was measured.
+            fitted to six BERTs, 128 to 768 wide, on two cores: 0.90 to 1.08 times what those took in all.
     """
 
     name: str
     bytes_per_second: float
     round_trip_seconds: float
-    word_seconds: float = 5.0e-8
-    product_seconds: float = 1.0e-9
+    word_seconds: float = 4.0e-8
+    product_seconds: float = 1.8e-10
 
     def seconds(self, plan: Plan) -> Seconds:
         """Estimate what one call takes."""

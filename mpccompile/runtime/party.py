@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 from typing import Protocol as Protocol_
 
 import torch
@@ -25,6 +25,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+Truncation = Literal["exact", "local"]
+"""How a product is brought back to its fractional bits; ``openings`` says what either does."""
+
+
 @dataclass(frozen=True)
 class Opening:
     """A masked share to be exchanged.
@@ -37,6 +41,7 @@ class Opening:
         mask: This party's share of the mask, where ``share`` does not hold it yet; the masked value is uniform modulo
             2^bits given what is public.
         offset: A number that this party adds.
+        held: Whether this party has a share; only one that learns the value may have none.
     """
 
     share: Tensor
@@ -45,6 +50,7 @@ class Opening:
     xor: bool = False
     mask: Tensor | None = None
     offset: int = 0
+    held: bool = True
 
     @property
     def masked(self) -> Tensor:
@@ -52,7 +58,9 @@ class Opening:
         return self.share + self.offset if self.mask is None else self.share + self.mask + self.offset
 
     def packed(self) -> Tensor:
-        """Return the message, uint8."""
+        """Return the message, uint8; empty where there is no share."""
+        if not self.held:
+            return torch.empty(0, dtype=torch.uint8, device=self.share.device)
         if self.bits % 8 == 0 and compiled.serves(self.share):
             return compiled.pack(self.share, self.mask, self.offset, self.bits)
         return ring.pack(self.masked, self.bits)
@@ -60,6 +68,8 @@ class Opening:
     def combined(self, mine: Tensor, theirs: Tensor) -> Tensor:
         """Return the opened value from this party's message and the other's."""
         shape = self.share.shape
+        if not self.held:
+            return ring.unpack(theirs, self.bits, shape)
         if self.bits % 8 == 0 and compiled.serves(self.share):
             return compiled.combine(mine, theirs, self.bits, shape, xor=self.xor)
         one, other = ring.unpack(mine, self.bits, shape), ring.unpack(theirs, self.bits, shape)
@@ -100,12 +110,14 @@ class Party:
         rank: 0 owns the weights, 1 the inputs.
         device: Where shares live.
         frac_bits: Fractional bits of a value between operations.
+        truncation: How values are truncated.
     """
 
-    def __init__(self, rank: int, device: torch.device, frac_bits: int) -> None:
+    def __init__(self, rank: int, device: torch.device, frac_bits: int, truncation: Truncation = "exact") -> None:
         self.rank = rank
         self.device = device
         self.frac_bits = frac_bits
+        self.truncation = truncation
         self.ledger = Ledger()
         self.checks: list[Any] = []
         self.deferred: list[tuple[int, Any]] = []
@@ -119,6 +131,10 @@ class Party:
         """Exchange masked shares in one round and return the combined values, reduced."""
         raise NotImplementedError
 
+    def truncated_alone(self, share: Tensor, drop: int) -> Tensor:
+        """Return this party's share of a value truncated without a message (SecureML, IEEE S&P 2017)."""
+        return share >> drop if self.rank == 0 else -(-share >> drop)
+
     def public_coins(self, shape: Sequence[int]) -> Tensor:
         """Return random words that both parties know and nobody chose: coefficients of a zero test."""
         raise NotImplementedError
@@ -127,8 +143,8 @@ class Party:
 class PlanningParty(Party):
     """Runs the program on shapes alone and writes down the plan."""
 
-    def __init__(self, frac_bits: int) -> None:
-        super().__init__(0, torch.device("meta"), frac_bits)
+    def __init__(self, frac_bits: int, truncation: Truncation = "exact") -> None:
+        super().__init__(0, torch.device("meta"), frac_bits, truncation)
         self.steps: list[Step] = []
 
     def draw(self, step: Step) -> Mask:
@@ -269,10 +285,19 @@ class LiveParty(Party):
         frac_bits: Fractional bits of a value between operations.
         channel: The line to the other party.
         coin_seed: Seed both parties know, for public coins.
+        truncation: How values are truncated.
     """
 
-    def __init__(self, rank: int, device: torch.device, frac_bits: int, channel: Channel, coin_seed: bytes) -> None:
-        super().__init__(rank, device, frac_bits)
+    def __init__(
+        self,
+        rank: int,
+        device: torch.device,
+        frac_bits: int,
+        channel: Channel,
+        coin_seed: bytes,
+        truncation: Truncation = "exact",
+    ) -> None:
+        super().__init__(rank, device, frac_bits, truncation)
         self._channel = channel
         self._coins = Prg(coin_seed)
         self._pool: Pool | None = None

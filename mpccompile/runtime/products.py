@@ -149,7 +149,7 @@ def static_product(
 
 def _open_to_owner(x: ClientValue, bits: int) -> Protocol[Wire]:
     mask = draw("client_mask", x.shape)
-    (delta,) = yield (Opening(x.plain + mask.share, bits, to=0),)
+    (delta,) = yield (Opening(x.plain, bits, to=0, mask=mask.share, held=current().rank == 1),)
     return Wire(delta, mask, bits, 0)
 
 
@@ -168,12 +168,13 @@ def open_one_hot(ids: ClientValue, classes: int, bits: int) -> Protocol[Wire]:
     Raises:
         InputError: At rank 1, if an id is no row of the table.
     """
-    rows = torch.arange(classes, device=ids.plain.device)
-    one_hot = (_valid(ids.plain, classes).unsqueeze(-1) == rows).to(torch.int64) if current().rank == 1 else None
-    shape = (*ids.shape, classes)
-    mask = draw("client_mask", shape)
-    share = mask.share if one_hot is None else mask.share + one_hot
-    (delta,) = yield (Opening(share, bits, to=0),)
+    mask = draw("client_mask", (*ids.shape, classes))
+    held = current().rank == 1
+    share = mask.share
+    if held:
+        index = _valid(ids.plain, classes).unsqueeze(-1)
+        share = share.scatter_add(-1, index, torch.ones_like(index))
+    (delta,) = yield (Opening(share, bits, to=0, held=held),)
     return Wire(delta, mask, bits, 0)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from mpccompile.errors import InputError, PackageError
 from mpccompile.runtime import checks
 from mpccompile.runtime.crypten_bridge import from_crypten, to_crypten
-from mpccompile.runtime.party import Opening, PlanningParty, Protocol, activate, current, drive
+from mpccompile.runtime.party import Opening, PlanningParty, Protocol, Truncation, activate, current, drive
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class ProgramDescription:
     inputs: tuple[InputDescription, ...]
     weights: tuple[WeightDescription, ...]
     frac_bits: int
+    truncation: Truncation = "exact"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ProgramDescription:
@@ -77,6 +78,7 @@ class ProgramDescription:
                 for w in values["weights"]
             ),
             values["frac_bits"],
+            values["truncation"],
         )
 
 
@@ -136,7 +138,7 @@ def make_plan(model_class: Any, description: ProgramDescription, constants: Mapp
         description: Its inputs and weights.
         constants: Public tensors of the weights file.
     """
-    party = PlanningParty(description.frac_bits)
+    party = PlanningParty(description.frac_bits, description.truncation)
     activate(party)
     try:
         weights: dict[str, Any] = {name: constant.to("meta") for name, constant in constants.items()}

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import checks
-from mpccompile.runtime.openings import masked
+from mpccompile.runtime.openings import HEADROOM_BITS, RING_BITS, masked
 from mpccompile.runtime.party import Protocol, current
 from mpccompile.runtime.products import needed_bits, wire_product
 from mpccompile.runtime.series import TESTED_BITS
@@ -49,12 +50,30 @@ def square_within(
 
     Returns:
         The square, not truncated; its shares are right in the ring of the wire.
+
+    Raises:
+        MpcCompileError: If what passes the test may be too large to be squared.
     """
+    expect_fits(2 * x.frac_bits, max(map(abs, passing_square(low, high, x.frac_bits))) ** 2)
     wire = yield from masked(x, max(ring_bits, TESTED_BITS))
     window_bits = _window_bits(low, high, x.frac_bits)
     origin = round((low + high) / 2 * (1 << x.frac_bits)) - (WINDOWS << window_bits) // 2
     checks.expect_window(wire, origin, WINDOWS, window_bits, only=only)
     return wire_product(wire, wire, "mul")
+
+
+def expect_fits(frac_bits: int, largest: float) -> None:
+    """Refuse a range on which a value of that many fractional bits could not be truncated.
+
+    Raises:
+        MpcCompileError: If it is too large for the widest ring.
+    """
+    if largest >= 2.0 ** (RING_BITS - HEADROOM_BITS - frac_bits):
+        raise MpcCompileError(
+            f"a square may reach {largest:.3g}, and with {frac_bits} fractional bits it has to stay below"
+            f" {2.0 ** (RING_BITS - HEADROOM_BITS - frac_bits):.3g}",
+            hint="Give representative example_inputs so that the range is narrower, or compile with fewer frac_bits.",
+        )
 
 
 Coefficients = tuple[float, float, float]
@@ -83,6 +102,7 @@ def quadratic(
         wire = yield from masked(x, need)
         squared = wire_product(wire, wire, "mul")
     else:
+        expect_fits(frac_bits, largest_value(coefficients, max(map(abs, passing_square(*scope, x.frac_bits)))))
         squared = yield from square_within(x, *scope, ring_bits=need)
     share = squared.share * round(a * (1 << scale_bits)) + (x.share << x.frac_bits) * round(b * (1 << scale_bits))
     if current().rank == 0:

@@ -163,7 +163,7 @@ def fit_relative(
     return _grow(name, region, tolerance, lambda x: x**power, most_harmonics)
 
 
-HARMONICS = (4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, MAX_HARMONICS)
+HARMONICS = (*range(4, 25), 28, 32, 40, 48, 64, 80, 96, 128, 160, 192, MAX_HARMONICS)
 
 
 def _grow(

@@ -213,7 +213,8 @@ class PartyWorker:
         """Run one call; rank 1 gets the inputs and returns the outputs."""
         loaded = self._programs[program]
         coin_seed = Prg(self._coins).spawn(f"call {program} {call}").bytes(SEED_BYTES)
-        party = LiveParty(self._rank, self._device, loaded.description.frac_bits, self._channel, coin_seed)
+        bits, truncation = loaded.description.frac_bits, loaded.description.truncation
+        party = LiveParty(self._rank, self._device, bits, self._channel, coin_seed, truncation)
         party.begin(loaded.pools.pop(call))
         inputs = self._inputs(loaded, program, call, tensors)
         activate(party)

@@ -1,12 +1,14 @@
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 from transformers import BertConfig
 from typer.testing import CliRunner
 
-from mpccompile.bench import bert_base
+from mpccompile.bench import bars, bert_base, race
+from mpccompile.bench.bert_base import Setting
 from mpccompile.bench.command import app
 from mpccompile.report.compare import Cost
 from mpccompile.report.profile import Profile, Row
@@ -18,22 +20,20 @@ TINY = BertConfig(vocab_size=30, hidden_size=8, num_attention_heads=2, intermedi
 def measured():
     buffer = io.StringIO()
     console = Console(file=buffer, width=140)
-    result = bert_base.run(2, 1, 1, 4, console=console, config=TINY, mpcformer=True)
+    setting = Setting(2, 1, 4, 1, trained=False, truncations=1)
+    result = bert_base.run(setting, console, config=TINY)
     return result, buffer.getvalue()
 
 
 def test_every_way_is_measured_and_stock_crypten_is_scaled(measured):
     result, _ = measured
-    ways = [bert_base.OURS, bert_base.OURS_ON_MPCFORMER, bert_base.STOCK, bert_base.MPCFORMER, "plaintext"]
-    assert [cost.name for cost in result.costs] == ways
-    ours, _, stock, _, plain = result.costs
-    scaled, _ = result.scaled
-    assert stock.rounds < scaled.rounds < 2 * stock.rounds
-    assert stock.bytes_sent < scaled.bytes_sent < 2 * stock.bytes_sent
-    assert ours.max_error < 1e-2
-    assert stock.max_error < 0.05
-    assert plain.max_error == 0
-    assert min(result.peak_bytes) > 1e7
+    exact = result.exact
+    assert exact.stock_as_run.rounds < exact.stock.rounds < 2 * exact.stock_as_run.rounds
+    assert exact.stock_as_run.bytes_sent < exact.stock.bytes_sent < 2 * exact.stock_as_run.bytes_sent
+    assert exact.ours.max_error < 1e-2
+    assert exact.stock_as_run.max_error < 0.05
+    assert exact.plain.max_error == 0
+    assert min(exact.peak_bytes) > 1e7
 
 
 def test_result_is_json(measured):
@@ -41,7 +41,7 @@ def test_result_is_json(measured):
     values = json.loads(json.dumps(result.to_json()))
     assert values["machine"]["torch"]
     assert values["passed"] is result.passed
-    assert [bar["bar"] for bar in values["bars"]] == [20, 12, 8, 15, 5, 0.01, None, 10]
+    assert [bar["bar"] for bar in values["bars"]] == [20, 12, 8, 15, 5, 0.01, 4 << 30, None, 10, 0]
 
 
 def test_output_says_how_stock_crypten_ran(measured):
@@ -58,7 +58,7 @@ def test_scaling_multiplies_what_the_layers_take_and_nothing_else():
         Row("output", "", 1, (0, 0), 1, 0.0),
     )
     profile = Profile(rows, 4.0, 2.0, (400, 400), 0, 9, None)
-    scaled = bert_base._scaled(Cost("stock", 8.0, 4.0, 400, 0, 9), profile, 12)
+    scaled = race.scaled(Cost("stock", 8.0, 4.0, 400, 0, 9), profile, 12)
     # The median run took twice as long as the one that says where its time went.
     assert (scaled.online_seconds, scaled.offline_seconds) == pytest.approx((2 + 6 * 12, 1 + 3 * 12))
     assert (scaled.bytes_sent, scaled.rounds) == pytest.approx((100 + 300 * 12, 3 + 6 * 12))
@@ -66,17 +66,16 @@ def test_scaling_multiplies_what_the_layers_take_and_nothing_else():
 
 def test_bars_are_held_to_their_figures():
     ours, plain = Cost("ours", 1.0, 1.0, 10, 0, 10, 0.02), Cost("plaintext", 0.5)
-    bars = bert_base._bars(ours, Cost("stock", 13.0, 8.0, 100, 0, 60), plain)
-    assert [bar.value for bar in bars] == [21, 13, 10.5, 10, 6, 0.02, 2]
-    assert [bar.passed for bar in bars] == [True, True, True, False, True, False, None]
+    found = bars.against_stock(ours, Cost("stock", 13.0, 8.0, 100, 0, 60), plain, 5 << 30)
+    assert [bar.value for bar in found] == [21, 13, 10.5, 10, 6, 0.02, 5 << 30, 2]
+    assert [bar.passed for bar in found] == [True, True, True, False, True, False, False, None]
 
 
 def test_both_run_on_mpcformers_graph(measured):
     result, _ = measured
-    exact, ours, stock, quadratic, _ = result.costs
-    assert ours.offline_bytes < exact.offline_bytes
-    assert quadratic.bytes_sent < stock.bytes_sent
-    bar = bert_base._mpcformer_bar(Cost("ours", 1.0, 1.0, 10, 0, 10), Cost("stock", 9.0, 6.0, 100, 0, 60))
+    assert result.quadratic.ours.offline_bytes < result.exact.ours.offline_bytes
+    assert result.quadratic.stock.bytes_sent < result.exact.stock.bytes_sent
+    bar = bars.on_mpcformer(Cost("ours", 1.0, 1.0, 10, 0, 10), Cost("stock", 9.0, 6.0, 100, 0, 60))
     assert (bar.value, bar.passed) == (15, True)
 
 
@@ -87,9 +86,11 @@ def test_command_passes_on_what_is_asked_and_writes_json(monkeypatch, tmp_path):
         def to_json(self):
             return {"passed": True}
 
-    monkeypatch.setattr(bert_base, "run", lambda *args, **fields: asked.append((args[:5], fields)) or Result())
+    monkeypatch.setattr(bert_base, "run", lambda setting, _console: asked.append(setting) or Result())
     command = ["bert-base", "--layers", "2", "--repeat", "1", "--tokens", "16", "--json", str(tmp_path / "result.json")]
     answer = CliRunner().invoke(app, command)
     assert answer.exit_code == 0, answer.output
-    assert asked == [((2, 1, 1, 16, "cpu"), {"mpcformer": False})]
+    assert CliRunner().invoke(app, [*command, "--quick"]).exit_code == 0
+    whole = Setting(2, 1, 16, 1, "cpu", mpcformer=True, trained=True, truncations=10**9)
+    assert asked == [whole, replace(whole, mpcformer=False, trained=False, truncations=0)]
     assert json.loads((tmp_path / "result.json").read_text()) == {"passed": True}

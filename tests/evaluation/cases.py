@@ -24,5 +24,7 @@ def bert_data(count=12, seed=6):
     mask = torch.ones_like(ids)
     mask[::3, 4:] = 0
     with torch.no_grad():
+        # So that half of the texts are in either class; the closest score is 0.018 from the other class.
+        model.classifier.bias[0] += 0.844
         labels = model(input_ids=ids, attention_mask=mask).logits.argmax(-1)
     return model, {"input_ids": ids, "attention_mask": mask, "labels": labels}

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mpccompile.runtime import offline, ring
-from mpccompile.runtime.party import LiveParty, Opening, PlanningParty, activate, drive
+from mpccompile.runtime.party import LiveParty, Opening, PlanningParty, Truncation, activate, drive
 from mpccompile.runtime.plan import Plan, Step
 from mpccompile.runtime.shared import ClientValue, Mask, Shared, StaticWeight
 
@@ -115,9 +115,9 @@ def run_to_end(protocol: Protocol, args: Sequence[Any]) -> Any:
     return drive(outcome) if inspect.isgenerator(outcome) else outcome
 
 
-def plan_of(protocol: Protocol, *args: Any, frac_bits: int = 16) -> Plan:
+def plan_of(protocol: Protocol, *args: Any, frac_bits: int = 16, truncation: Truncation = "exact") -> Plan:
     """Record the plan of ``protocol(*args)``."""
-    planner = PlanningParty(frac_bits)
+    planner = PlanningParty(frac_bits, truncation)
     activate(planner)
     try:
         run_to_end(protocol, [both(arg, 0, planning=True) for arg in args])
@@ -174,6 +174,7 @@ def run_call(
     seeds: tuple[bytes, bytes] | None = None,
     call: int = 0,
     plan: Plan | None = None,
+    truncation: Truncation = "exact",
 ) -> Call:
     """Plan, deal and run ``protocol(*args)`` in two parties.
 
@@ -184,17 +185,18 @@ def run_call(
         seeds: The dealer's seeds; fresh ones by default.
         call: Number of the call in its session.
         plan: The plan, where it has been recorded before.
+        truncation: How the parties truncate.
 
     Raises:
         BaseException: Whatever a party raised.
     """
-    plan = plan or plan_of(protocol, *args, frac_bits=frac_bits)
+    plan = plan or plan_of(protocol, *args, frac_bits=frac_bits, truncation=truncation)
     weights = weights_among(args)
     seeds = seeds or fresh_seeds()
     corrections = deal(plan, seeds, weights, call)
     one, two = queue.Queue(), queue.Queue()
     channels = [QueueChannel(one, two), QueueChannel(two, one)]
-    parties = [WatchedParty(rank, CPU, frac_bits, channels[rank], b"c" * 32) for rank in (0, 1)]
+    parties = [WatchedParty(rank, CPU, frac_bits, channels[rank], b"c" * 32, truncation) for rank in (0, 1)]
     results: list[Any] = [None, None]
 
     def party(rank: int) -> None:

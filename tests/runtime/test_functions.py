@@ -364,7 +364,19 @@ def shapes() -> list[Case]:
     ]
 
 
-CASES = [*arithmetic(), *linear(), *curves(), *rows(), *shapes()]
+def approximations() -> list[Case]:
+    small = Secret(normal(3, 5))
+    squares = {"scope": mpc.SoftmaxRange(-4.0, 4.0, ((9.0, 60.0),)), "tolerance": 1e-4}
+    positive = {"scope": mpc.SoftmaxRange(-4.0, 4.0, ((2.0**-6, 20.0),)), "tolerance": 1e-4}
+    return [
+        Case("quadratic", (small, 0.125, 0.25, 0.5), ROUNDED, calibrated={"bound": 64.0}),
+        Case("quadratic", (small, -1.0, 0.0, 3.0), ROUNDED, calibrated={"scope": (-5.0, 5.0)}, label="without a bound"),
+        Case("softmax", (small, None, "2quad"), 4 * ROUNDED, calibrated=squares, label="2quad"),
+        Case("softmax", (small, None, "2relu"), 4 * ROUNDED, calibrated=positive, label="2relu"),
+    ]
+
+
+CASES = [*approximations(), *arithmetic(), *linear(), *curves(), *rows(), *shapes()]
 
 
 def result_of(outcome: Call) -> torch.Tensor:

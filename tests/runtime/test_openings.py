@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import pytest
 import torch
 
+from mpccompile.bench import truncations
+from mpccompile.bench.truncations import count_wrong, extremes
 from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import ring
-from mpccompile.runtime.openings import HEADROOM_BITS, RING_BITS, masked, truncate
+from mpccompile.runtime.openings import RING_BITS, masked, truncate
 from mpccompile.runtime.shared import Shared
-from tests.runtime.pair import added, plan_of, random_words, run_call, share, wire_values
+from tests.runtime.pair import added, random_words, run_call, share, wire_values
 
 WIDTHS = (64, 48, 40, 32)
 DROPS = (0, 1, 8, 16, 20)
 REPEATS = 64
 """Fresh masks each adversarial value meets in one run."""
 MASS = 10_000_000
-CHUNK = 1 << 20
 SIGMAS = 7.0
 """A normal variable is further out with probability 3e-12."""
-
-
-def extremes(bits: int) -> torch.Tensor:
-    """Return every value at which a carry, a sign or a wrap could go wrong, within what truncation promises."""
-    limit = 1 << (bits - HEADROOM_BITS)
-    powers = [sign * (1 << k) + step for k in range(bits) for sign in (1, -1) for step in (-1, 0, 1)]
-    edges = [limit - 1, limit - 2, -limit, -limit + 1, 0]
-    return torch.tensor(sorted({v for v in [*powers, *edges] if -limit <= v < limit}), dtype=torch.int64)
 
 
 def truncating(frac_bits: int, bits: int) -> Any:
@@ -39,36 +31,6 @@ def truncating(frac_bits: int, bits: int) -> Any:
 def units_off(result: torch.Tensor, value: torch.Tensor, drop: int) -> torch.Tensor:
     """Return result - floor(value / 2^drop): 0 or 1 when truncation is right, and 0 when the quotient is whole."""
     return result - (value >> drop)
-
-
-def count_wrap_failures(total: int, seed: int, drop: int = 16, bits: int = RING_BITS) -> int:
-    """Truncate ``total`` values of the whole promised range under fresh masks; return how many came out wrong.
-
-    Args:
-        total: How many truncations, rounded up to a whole number of chunks.
-        seed: Makes the run repeatable: it fixes values, shares and masks.
-        drop: Bits taken off.
-        bits: Ring width.
-    """
-    shape = (CHUNK,)
-    zeros = torch.zeros(shape, dtype=torch.int64)
-    program = truncating(0, bits)
-    plan = plan_of(program, (Shared(zeros, drop), Shared(zeros, drop)))
-    first, second = (hashlib.sha256(f"{seed} {rank}".encode()).digest() for rank in (0, 1))
-    generator = torch.Generator().manual_seed(seed)
-    limit = 1 << (bits - HEADROOM_BITS)
-    corners = extremes(bits)
-    failures = 0
-    for call in range(-(-total // CHUNK)):
-        value = torch.randint(-limit, limit, shape, generator=generator)
-        value[: CHUNK // 4] >>= torch.randint(0, bits - HEADROOM_BITS, (CHUNK // 4,), generator=generator)
-        value[-CHUNK // 4 :] = corners[torch.randint(0, len(corners), (CHUNK // 4,), generator=generator)]
-        pair = (Shared(value - zeros, drop), Shared(zeros, drop))
-        outcome = run_call(program, pair, seeds=(first, second), call=call, plan=plan)
-        off = units_off(added(outcome.results), value, drop)
-        whole = (value & ((1 << drop) - 1)) == 0
-        failures += int(((off < 0) | (off > 1) | (whole & (off != 0))).sum())
-    return failures
 
 
 @pytest.mark.parametrize("bits", WIDTHS)
@@ -95,10 +57,16 @@ def test_truncation_leaves_a_wire_of_its_result(bits, drop):
 
 
 def test_ten_million_truncations_never_wrap():
-    assert count_wrap_failures(MASS, seed=1) == 0
+    assert count_wrong(MASS, seed=1) == 0
 
 
-def test_the_count_of_wraps_sees_wraps():
+def test_the_count_sees_values_beyond_what_truncation_promises(monkeypatch):
+    assert count_wrong(1, seed=2, bits=48) == 0
+    monkeypatch.setattr(truncations, "extremes", lambda bits: torch.tensor([(1 << (bits - 1)) - 1]))
+    assert count_wrong(1, seed=2, bits=48) > 0
+
+
+def test_a_value_beyond_the_range_comes_out_wrong():
     # Past the promised range the top bit of the shifted value is taken, and the recovered carry is wrong.
     value = torch.full((4096,), (1 << 63) - 1)
     outcome = run_call(truncating(0, RING_BITS), share(value, 16))
@@ -194,3 +162,32 @@ def test_more_fractional_bits_widen_a_narrow_ring_by_as_many():
     value = torch.tensor([5, -5, 1 << 40, -(1 << 40)])
     outcome = run_call(program, share(value + (random_words((4,)) << 48), 16))
     assert torch.equal(added(outcome.results), value)
+
+
+# --------------------------------------------------------------------------------------------------- local truncation
+
+
+def test_a_local_truncation_sends_nothing_and_is_within_one_unit():
+    value = torch.randint(-(1 << 40), 1 << 40, (100_000,))
+    outcome = run_call(truncating(0, RING_BITS), share(value, 16), truncation="local")
+    assert outcome.plan.traffic == ()
+    assert outcome.plan.steps == ()
+    assert set(units_off(added(outcome.results), value, 16).tolist()) <= {-1, 0, 1}
+
+
+def test_a_local_truncation_wraps_as_often_as_is_stated():
+    value = torch.full((200_000,), 1 << 58)
+    outcome = run_call(truncating(0, RING_BITS), share(value, 16), truncation="local")
+    off = units_off(added(outcome.results), value, 16)
+    wrapped = off.abs() > 1
+    assert set(off[wrapped].abs().tolist()) <= {(1 << 48) + step for step in (-1, 0, 1)}
+    # |z| / 2^64 = 2^-6 of them.
+    expected = len(value) / 64
+    assert abs(int(wrapped.sum()) - expected) < SIGMAS * expected**0.5
+
+
+def test_a_narrow_ring_is_truncated_exactly_by_parties_that_truncate_locally():
+    value = extremes(48)
+    outcome = run_call(truncating(0, 48), share(value, 16), truncation="local")
+    assert set(units_off(added(outcome.results), value, 16).tolist()) <= {0, 1}
+    assert sum(row.rounds for row in outcome.plan.traffic) == 1

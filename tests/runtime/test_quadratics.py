@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mpccompile.errors import RangeExceeded
+from mpccompile.errors import MpcCompileError, RangeExceeded
 from mpccompile.ir import ops
 from mpccompile.runtime import functions as mpc
 from mpccompile.runtime.openings import truncate
@@ -25,7 +25,7 @@ def private(x, coefficients, **keywords):
     return values(run_call(program, share(x)).results)
 
 
-@pytest.mark.parametrize("scope", [(-1.0, 1.0), (-8.0, 8.0), (-3.0, 21.0), (-40.0, 40.0), (-1000.0, 1000.0)])
+@pytest.mark.parametrize("scope", [(-1.0, 1.0), (-8.0, 8.0), (-3.0, 21.0), (-40.0, 40.0), (-500.0, 500.0)])
 @pytest.mark.parametrize("coefficients", [QUAD, (1.0, 0.0, 0.0), (-0.5, 3.0, -7.25), (0.1, -0.3, 0.7)])
 def test_quadratic_up_to_the_ends_of_its_range(scope, coefficients):
     x = torch.linspace(*scope, 301, dtype=torch.float64)
@@ -66,6 +66,16 @@ def test_the_opening_of_a_truncation_serves():
     before = plan_of(after_a_product, raw)
     sent = [sum(max(row.bytes_sent) for row in plan.traffic) for plan in (follows, before)]
     assert sent[0] - sent[1] == 6 * 5
+
+
+@pytest.mark.parametrize(("reach", "fits"), [(2000.0, True), (1e5, False)])
+def test_a_range_that_no_ring_holds_is_refused(reach, fits):
+    x = share(torch.zeros(3))
+    if fits:
+        assert plan_of(lambda a: mpc.quadratic(a, *QUAD, scope=(-reach, reach)), x)
+    else:
+        with pytest.raises(MpcCompileError, match="has to stay below"):
+            plan_of(lambda a: mpc.quadratic(a, *QUAD, scope=(-reach, reach)), x)
 
 
 def test_powers_of_two_go_into_the_truncation():

