@@ -35,7 +35,7 @@ class Trial:
     Attributes:
         move: Which.
         saved: Seconds a call that it saves alone; negative when it costs some.
-        beside: What was taken when its loss was measured.
+        beside: What was taken at other sites when its loss was measured.
         loss: What is lost with it and what was taken; None when it saves nothing and was not run.
         added: Accuracy lost by it beyond what was taken.
         verdict: What became of it; empty while that is open.
@@ -73,7 +73,8 @@ class Search:
 
     Candidates are ranked by seconds saved per accuracy lost. Losses do not add up, so the first of the ranking is
     measured again beside what has been taken since, and decided on when it still is the first (lazy greedy: Minoux,
-    "Accelerated greedy algorithms for maximizing submodular set functions", 1978). One that does not fit is given up.
+    "Accelerated greedy algorithms for maximizing submodular set functions", 1978). One that does not fit is given up;
+    one that saves more than what its site has may take its place.
     Savings add up but for rounds that run side by side, so all of it is priced again before one is taken.
 
     Args:
@@ -102,10 +103,8 @@ class Search:
             self._trials[trial.move] = self._lost(trial)
         while candidates := self._open():
             best = max(candidates, key=self._rank)
-            if best.beside != self._taken:
-                self._trials[best.move] = self._lost(best)
-            else:
-                self._trials[best.move] = replace(best, verdict=self._decide(best))
+            fresh = best.loss is not None and best.beside == self._beside(best)
+            self._trials[best.move] = replace(best, verdict=self._decide(best)) if fresh else self._lost(best)
         self._progress("", self._done, self._done)
         return Found(self._taken, tuple(self._trials.values()), self._exact, self._tuned, self._loss)
 
@@ -114,7 +113,15 @@ class Search:
 
     def _rank(self, trial: Trial) -> tuple[float, float]:
         error = 0.0 if trial.loss is None else trial.loss.error
-        return trial.saved / max(trial.added, self._finest / 2), -error
+        return self._gain(trial) / max(trial.added, self._finest / 2), -error
+
+    def _gain(self, trial: Trial) -> float:
+        """Return what a move saves more than what its site has."""
+        return trial.saved - sum(self._trials[move].saved for move in self._taken if move.site == trial.move.site)
+
+    def _beside(self, trial: Trial) -> tuple[Move, ...]:
+        """Return what is taken at other sites: at its own a move takes the place of what is there."""
+        return tuple(move for move in self._taken if move.site != trial.move.site)
 
     def _savings(self, moves: tuple[Move, ...]) -> dict[Move, float]:
         """Return what each saves alone; equal functions of equal shapes are priced once."""
@@ -131,22 +138,28 @@ class Search:
     def _lost(self, trial: Trial) -> Trial:
         """Measure what a move loses beside those taken."""
         self._tell(f"running {trial.move.site.module_path}: {trial.move.name}", len(self._open()))
-        loss = self._measured.loss((*self._taken, trial.move))
-        return replace(trial, beside=self._taken, loss=loss, added=loss.lost - self._loss.lost)
+        beside = self._beside(trial)
+        loss = self._measured.loss((*beside, trial.move))
+        return replace(trial, beside=beside, loss=loss, added=loss.lost - self._loss.lost)
 
     def _decide(self, trial: Trial) -> str:
         if trial.loss is None or trial.loss.lost > self._budget:
             return OVER_BUDGET
-        moves = (*self._taken, trial.move)
+        moves = (*self._beside(trial), trial.move)
         self._tell("pricing what is taken", len(self._open()))
         seconds = self._measured.seconds(moves)
         if seconds.total >= self._tuned.total:
             return SAVES_NOTHING
         self._taken, self._tuned, self._loss = moves, seconds, trial.loss
-        for other in self._open():
-            if other.move.site == trial.move.site and other.move != trial.move:
-                self._trials[other.move] = replace(other, verdict=OTHER_TAKEN)
+        self._close_others(trial)
         return TAKEN
+
+    def _close_others(self, taken: Trial) -> None:
+        """Give up what a site had, and what would save less there than it has now."""
+        for other in list(self._trials.values()):
+            same = other.move.site == taken.move.site and other.move != taken.move
+            if same and (other.verdict == TAKEN or (not other.verdict and other.saved <= taken.saved)):
+                self._trials[other.move] = replace(other, verdict=OTHER_TAKEN)
 
     def _tell(self, what: str, left: int) -> None:
         self._progress(what, self._done, self._done + left)

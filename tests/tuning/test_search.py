@@ -82,6 +82,15 @@ def test_a_site_gets_one_approximation():
     assert verdicts(found)[other] == OTHER_TAKEN
 
 
+def test_what_saves_more_may_take_a_sites_place():
+    better = Move(A.site, "cubic")
+    model = Model({A: 1.0, B: 1.0, better: 3.0}, {A: 0.0, B: -0.05, better: 0.06})
+    found = run(model, (A, B, better), 0.02)
+    assert found.moves == (B, better)
+    assert verdicts(found) == {A: OTHER_TAKEN, B: TAKEN, better: TAKEN}
+    assert found.tuned.total == 6.0
+
+
 def test_equal_sites_are_priced_once():
     moves = tuple(Move(site(name), "quad") for name in "abcd")
     model = Model(dict.fromkeys(moves, 1.0), dict.fromkeys(moves, 0.5))
