@@ -41,7 +41,7 @@ def examine(compute: Callable[[], float]) -> tuple[Finding, ...]:
     """
     versions = [_version(name) for name in ("mpccompile", "torch", "crypten", "transformers")]
     machine = [_processor(), _features(), _cores(), _memory(), _gpu()]
-    parts = [_crypten(), _kernel(), _private_run(compute)]
+    parts = [_crypten(), _compiled(), _kernel(), _private_run(compute)]
     return (Finding("python", platform.python_version()), *versions, *machine, *parts)
 
 
@@ -97,6 +97,17 @@ def _crypten() -> Finding:
         return "done"
 
     return _attempt("crypten import", imported)
+
+
+def _compiled() -> Finding:
+    def built() -> str:
+        from mpccompile.runtime.kernels import compiled, tiles
+
+        if compiled.library() is None:
+            return "not built: with a C compiler there, install mpccompile again to run more than twice as fast"
+        return "built, with a tile unit" if tiles.available() else "built, without a tile unit"
+
+    return _attempt("C kernels", built)
 
 
 def _kernel() -> Finding:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mpccompile.runtime import ring
+from mpccompile.runtime.kernels import blocks as kernel_blocks
 from mpccompile.runtime.kernels import compiled, falling, waves
 from mpccompile.runtime.kernels.blocks import BLOCK, blocks
 from mpccompile.runtime.kernels.falling import Window
@@ -114,6 +115,25 @@ def test_waves_are_the_same_to_a_unit(count, period_bits, harmonics, scale_bits,
         for k in range(harmonics):
             exact = torch.cos((k + 1) * angle[part]) * 2.0**scale_bits
             assert (rows[k].double() - exact).abs().max() <= 0.51
+
+
+@pytest.mark.parametrize("count", [5, BLOCK, 3 * BLOCK + 17])
+def test_all_blocks_at_once_give_the_same(count, without, monkeypatch):
+    masks, opened, coins = words(count), words(count), words(count)
+    turn = Turn(-12345, 20, (3000.5, -211.25, 7.0), (0.0, 1e5, -3.5), 5, 77)
+    window = Window(-98765, 48, 16, 4)
+
+    def everything():
+        table, factorials = torch.arange(6 * count).view(6, count), torch.arange(4 * count, dtype=torch.int32)
+        waves.other_share(masks, table, 20, 3, 16)
+        falling.other_share(masks, factorials, 48, 16, 4)
+        series = waves.turn_back(opened, table, turn, masks)
+        return table, factorials, series, falling.range_words(opened, factorials, window, coins, coins > 0, 1)
+
+    one_by_one = without(everything)
+    monkeypatch.setattr(kernel_blocks, "at_once", lambda _device: True)
+    for found, expected in zip(without(everything), one_by_one, strict=True):
+        assert torch.equal(found, expected)
 
 
 @needs_kernels

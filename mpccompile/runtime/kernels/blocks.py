@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 BLOCK = 1 << 12
 
 
+def at_once(device: torch.device) -> bool:
+    """Say whether whole blocks are worked on together: on a GPU, where starting a kernel costs more than it does."""
+    return device.type != "cpu"
+
+
 def blocks(table: Tensor, rows: int) -> Iterator[tuple[slice, Tensor]]:
     """Yield the elements of each piece of a table, as a slice, and its rows [rows, elements] or [rows, blocks, BLOCK].
-
-    On a GPU all whole blocks are one piece: a kernel started for each would take most of the time.
 
     Args:
         table: ``rows`` values for each element, contiguous, of any shape.
@@ -25,7 +29,7 @@ def blocks(table: Tensor, rows: int) -> Iterator[tuple[slice, Tensor]]:
     flat = table.view(-1)
     count = flat.numel() // rows
     whole = count // BLOCK * BLOCK
-    if table.device.type == "cpu":
+    if not at_once(table.device):
         for start in range(0, whole, BLOCK):
             yield slice(start, start + BLOCK), flat[rows * start : rows * (start + BLOCK)].view(rows, BLOCK)
     elif whole:
