@@ -73,9 +73,9 @@ class Search:
 
     Candidates are ranked by seconds saved per accuracy lost. Losses do not add up, so the first of the ranking is
     measured again beside what has been taken since, and decided on when it still is the first (lazy greedy: Minoux,
-    "Accelerated greedy algorithms for maximizing submodular set functions", 1978). One that does not fit is given up;
-    one that saves more than what its site has may take its place.
-    Savings add up but for rounds that run side by side, so all of it is priced again before one is taken.
+    "Accelerated greedy algorithms for maximizing submodular set functions", 1978). One that does not fit is
+    left for the end; one that saves more than what its site has may take its place. Savings add up but for rounds that
+    run side by side, so all of it is priced again before one is taken.
 
     Args:
         measured: The model.
@@ -101,7 +101,7 @@ class Search:
             self._trials[move] = Trial(move, saved, verdict="" if saved > 0 else SAVES_NOTHING)
         for trial in self._open():
             self._trials[trial.move] = self._lost(trial)
-        while candidates := self._open():
+        while candidates := self._open() or self._second_chances():
             best = max(candidates, key=self._rank)
             fresh = best.loss is not None and best.beside == self._beside(best)
             self._trials[best.move] = replace(best, verdict=self._decide(best)) if fresh else self._lost(best)
@@ -110,6 +110,13 @@ class Search:
 
     def _open(self) -> list[Trial]:
         return [trial for trial in self._trials.values() if not trial.verdict]
+
+    def _second_chances(self) -> list[Trial]:
+        """Open again what did not fit beside less than is taken now: losses can make up for each other."""
+        for trial in list(self._trials.values()):
+            if trial.verdict == OVER_BUDGET and trial.beside != self._beside(trial) and self._gain(trial) > 0:
+                self._trials[trial.move] = replace(trial, verdict="")
+        return self._open()
 
     def _rank(self, trial: Trial) -> tuple[float, float]:
         error = 0.0 if trial.loss is None else trial.loss.error

@@ -82,6 +82,14 @@ def test_a_site_gets_one_approximation():
     assert verdicts(found)[other] == OTHER_TAKEN
 
 
+def test_what_did_not_fit_gets_a_second_chance():
+    model = Model({A: 3.0, B: 1.0}, {A: 0.12, B: 0.0}, together=-0.1)
+    # A alone is over the budget, and ranks first; B makes up for it.
+    found = run(model, (A, B), 0.05)
+    assert found.moves == (B, A)
+    assert (verdicts(found)[A], round(found.loss.lost, 6)) == (TAKEN, 0.02)
+
+
 def test_what_saves_more_may_take_a_sites_place():
     better = Move(A.site, "cubic")
     model = Model({A: 1.0, B: 1.0, better: 3.0}, {A: 0.0, B: -0.05, better: 0.06})
