@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,9 @@ from torch import Tensor, fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.bounds import bounds
-from mpccompile.ir.program import Secrecy
+from mpccompile.ir.program import Secrecy, origin_of
 from mpccompile.runtime.forms import LEAST_TOTAL, QUAD_SHIFT
+from mpccompile.runtime.openings import HEADROOM_BITS, RING_BITS
 from mpccompile.runtime.quadratics import passing_square
 from mpccompile.runtime.row_weights import EXPONENT_SPAN, SoftmaxRange, centre_weights
 from mpccompile.runtime.series import passing_range
@@ -53,12 +55,27 @@ def calibrate(program: Program, batches: Iterable[Sequence[Tensor]], options: Op
     margin = options.range_margin
     keywords = {node.name: _RANGES[node.target](watcher.seen[node.name], margin, tolerance) for node in sites}
     _settle_quadratics(program, keywords, options.frac_bits)
-    for name, bound in bounds(program, _tested(program, keywords, options.frac_bits)).items():
+    proven = bounds(program, _tested(program, keywords, options.frac_bits))
+    _warn_of_unproven(program, proven, options.frac_bits)
+    for name, bound in proven.items():
         if bound < WORTHWHILE_BOUND and _takes_bound(program, name):
             keywords.setdefault(name, {})["bound"] = float(2 ** math.ceil(math.log2(max(bound, 1.0))))
             if _is_last(program, name):
                 keywords[name]["last"] = True
     return {name: Site(values) for name, values in keywords.items()}
+
+
+def _warn_of_unproven(program: Program, proven: Mapping[str, float], frac_bits: int) -> None:
+    """Tell of the first value whose truncation is not proven to be right: nothing at run time would see it wrap."""
+    limit = 2.0 ** (RING_BITS - HEADROOM_BITS - 2 * frac_bits)
+    for node in program.graph.nodes:
+        if not proven.get(node.name, 0.0) < limit:
+            warnings.warn(
+                f"a value at {origin_of(node)} is not proven to stay below {limit:.3g}; one as large would wrap around"
+                " unseen. Normalise before it, or compile with fewer frac_bits.",
+                stacklevel=2,
+            )
+            return
 
 
 BOUNDED = (

@@ -178,6 +178,13 @@ def _attend(n: fx.Node, _x: Any, y: Any, *_mask: Any) -> Bound:
     return Bound(_size(y).amax(-2, keepdim=True).expand(shape_of(n)))
 
 
+def _conv2d(n: fx.Node, x: Any, weight: Any, bias: Any = None, *geometry: Any) -> Bound:
+    sizes = _size(x), _size(weight)
+    if not all(bool(torch.isfinite(size).all()) for size in sizes):
+        return _unknown(n)
+    return Bound(ops.conv2d(*sizes, None if bias is None else _size(bias), *geometry))
+
+
 def _embedding(n: fx.Node, _ids: Any, weight: Any) -> Bound:
     table = _size(weight)
     return Bound(table.max(0).values.expand(shape_of(n)), float(table.square().sum(-1).max().sqrt()))
@@ -203,6 +210,7 @@ _CURVES: dict[Any, Callable[[float], float]] = {
 }
 _RULES: dict[Any, Callable[..., Bound]] = {
     ops.linear: _linear,
+    ops.conv2d: _conv2d,
     ops.matmul: _matmul,
     ops.layer_norm: _norm,
     ops.rms_norm: _rms_norm,
@@ -221,6 +229,9 @@ _RULES: dict[Any, Callable[..., Bound]] = {
     ops.where: _where,
     **{
         view: _same_view(view)
-        for view in (ops.reshape, ops.permute, ops.expand, ops.take, ops.gather_rows, ops.max_pool2d)
+        for view in (
+            *(ops.reshape, ops.permute, ops.expand, ops.take, ops.gather_rows),
+            *(ops.max_pool2d, ops.avg_pool2d),
+        )
     },
 }
