@@ -20,21 +20,27 @@ if TYPE_CHECKING:
     from mpccompile.distill.config import DistillationConfig, Stage
     from mpccompile.distill.result import Distilled
     from mpccompile.distill.run import distill
+    from mpccompile.evaluation.evaluate import Evaluation
+    from mpccompile.ir.network import Network
     from mpccompile.ir.program import Program
     from mpccompile.options import Options
     from mpccompile.private import PrivateModel
+    from mpccompile.tuning.tune import Tuned
 
 __version__ = "0.1.0"
 __all__ = [
     "DistillationConfig",
     "Distilled",
     "MpcCompileError",
+    "Network",
     "Options",
     "Stage",
     "compile",
     "distill",
+    "evaluate",
     "load",
     "program",
+    "tune",
 ]
 
 
@@ -107,8 +113,50 @@ def load(folder: str | Path) -> PrivateModel:
     return PrivateModel.from_package(read(Path(folder)))
 
 
+def evaluate(target: PrivateModel | str | Path, data: Any, **choices: Any) -> Evaluation:
+    """Run labelled examples in plaintext, simulated and privately, and return how accurate each is.
+
+    Args:
+        target: A compiled model, or the folder of a package.
+        data: A dict of tensors by name, ``"labels"`` among them, or batches of such dicts.
+        choices: See :func:`mpccompile.evaluation.evaluate.evaluate`: ``model``, ``batch_size``, ``limit``, ``ways`` and
+            ``progress``.
+
+    Raises:
+        InputError: If the data does not fit the model, labels are missing, or the model is no classifier.
+    """
+    from mpccompile.evaluation.evaluate import evaluate as run
+
+    return run(target, data, **choices)
+
+
+def tune(model: nn.Module, data: Any, *, budget: float, **choices: Any) -> Tuned:
+    """Return the approximations that make private calls fastest while the accuracy lost stays within ``budget``.
+
+    Args:
+        model: The model; it is not changed.
+        data: A dict of tensors by name, ``"labels"`` among them, or batches of such dicts.
+        budget: Most accuracy that may be lost, 0.01 for one point of a hundred.
+        choices: See :func:`mpccompile.tuning.tune.tune`: ``network``, ``candidates``, ``batch_size``, ``options`` and
+            ``progress``.
+
+    Returns:
+        What was tried, and ``options`` for ``mpccompile.compile(model, **tuned.options)``.
+
+    Raises:
+        OptionError: If the budget, the network or a candidate means nothing.
+        InputError: If the data does not fit, or the model is no classifier.
+    """
+    from mpccompile.tuning.tune import tune as run
+
+    return run(model, data, budget=budget, **choices)
+
+
 def __getattr__(name: str) -> Any:
     from importlib import import_module
+
+    if name == "Network":
+        return import_module("mpccompile.ir.network").Network
 
     if name == "Options":
         return import_module("mpccompile.options").Options

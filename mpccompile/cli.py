@@ -17,6 +17,9 @@ import typer
 import mpccompile
 from mpccompile.bench import command as bench
 from mpccompile.commands import distilling
+from mpccompile.commands.evaluate import evaluate
+from mpccompile.commands.parameters import Chosen
+from mpccompile.commands.tune import tune
 from mpccompile.errors import MpcCompileError
 
 if TYPE_CHECKING:
@@ -37,6 +40,8 @@ app = typer.Typer(
 )
 app.add_typer(bench.app, name="bench")
 app.command("distill")(distilling.distill)
+app.command()(evaluate)
+app.command()(tune)
 
 
 class By(Enum):
@@ -61,9 +66,6 @@ Outputs = Annotated[Path | None, typer.Option("--output", metavar="NPZ", help="W
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[
     str | None, typer.Option("--device", help="Where the parties compute, cpu or cuda.", show_default=False)
-]
-Chosen = Annotated[
-    list[str] | None, typer.Option(metavar="[PATTERN=]NAME", help="What replaces it: everywhere, or where a path fits.")
 ]
 Repeat = Annotated[int, typer.Option("--repeat", min=1, help="How often to run.")]
 KeyFile = Annotated[
@@ -277,26 +279,16 @@ def doctor(json: AsJson = False) -> None:
     from mpccompile.commands import show
 
     with show.stages("running something small privately"):
+        from mpccompile.commands.small import run_privately
         from mpccompile.report.doctor import examine
 
-        findings = examine(_small_private_run)
+        findings = examine(run_privately)
     if json:
         show.as_json([asdict(finding) for finding in findings])
     else:
         show.findings_text(findings)
     if any(finding.works is False for finding in findings):
         raise typer.Exit(1)
-
-
-def _small_private_run() -> float:
-    """Return the largest error of a small perceptron's private answer."""
-    import torch
-    from torch import nn
-
-    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
-    inputs = torch.randn(2, 8)
-    with torch.no_grad(), mpccompile.compile(model, example_inputs={"input": inputs}) as private:
-        return float((private(input=inputs) - model(inputs)).abs().max())
 
 
 @app.command()

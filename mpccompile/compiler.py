@@ -36,6 +36,7 @@ from mpccompile.passes.schedule_rounds import schedule_rounds
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
+    from mpccompile.codegen.ranges import Site
     from mpccompile.options import Options
 
 logger = logging.getLogger(__name__)
@@ -94,9 +95,8 @@ def build(
     program = recognise(model, example_inputs, options, observer=observer)
     program = approximate(program, options, observer=observer)
     program = run_passes(program, passes, observer=observer)
-    batches = [program.example_inputs, *(_in_order(program, batch) for batch in calibration)]
-    program = with_input_limits(program, batches, options)
-    sites = calibrate(program, batches, options) if options.target == "mpccompile" else {}
+    batches = [program.example_inputs, *(in_order(program, batch) for batch in calibration)]
+    program, sites = with_ranges(program, batches, options)
     logger.info("compiled %s: %d operations", program.name, len(program.graph.nodes))
     return package.write(program, sites, options, folder)
 
@@ -119,10 +119,19 @@ def approximate(program: Program, options: Options, *, observer: Observer | None
     return run_passes(program, [replace], exact=False, observer=observer)
 
 
+def with_ranges(
+    program: Program, batches: Sequence[Sequence[Tensor]], options: Options
+) -> tuple[Program, dict[str, Site]]:
+    """Return a program with limits on its inputs, and its calibrated sites, from inputs it may see."""
+    program = with_input_limits(program, batches, options)
+    return program, calibrate(program, batches, options) if options.target == "mpccompile" else {}
+
+
 def passes_for(options: Options) -> tuple[Pass, ...]:
     """Return what makes a program cheaper: for stock CrypTen nothing does."""
     return () if options.target == "crypten" else EXACT_PASSES
 
 
-def _in_order(program: Program, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+def in_order(program: Program, batch: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    """Return named inputs in the program's order."""
     return tuple(batch[spec.name] for spec in program.inputs)

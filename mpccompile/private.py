@@ -174,6 +174,11 @@ class PrivateModel:
         self.close()
 
     @property
+    def model(self) -> nn.Module | None:
+        """The torch model, or None where a package was loaded."""
+        return self._model
+
+    @property
     def packages(self) -> tuple[Package, ...]:
         """The packages made so far, one per input shape."""
         return tuple(self._packages.values())

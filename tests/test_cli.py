@@ -17,6 +17,7 @@ from rich.console import Console
 
 import mpccompile
 from mpccompile import cli, compiler
+from mpccompile.commands import small
 from mpccompile.errors import MpcCompileError
 from mpccompile.report import doctor
 from tests import models
@@ -376,7 +377,7 @@ def test_the_doctor_runs_something(call):
 
 
 def test_the_doctor_fails_with_what_fails(call, monkeypatch):
-    monkeypatch.setattr(cli, "_small_private_run", lambda: 1.0)
+    monkeypatch.setattr(small, "run_privately", lambda: 1.0)
     code, out, _said = call("doctor")
     assert code == 1
     assert "the result is wrong by 1" in out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -97,6 +98,17 @@ def write(program: Program, sites: Mapping[str, Site], options: Options, folder:
     except OSError as error:
         raise PackageError(f"the package cannot be written ({error.strerror})", where=str(folder)) from error
     return read(folder)
+
+
+def plan_of(program: Program, sites: Mapping[str, Site], options: Options) -> Plan:
+    """Return the plan that a package for this package's own protocols would have, without writing one."""
+    secret, public = _weights(program)
+    emitted = emit(program, sites)
+    described = ProgramDescription.from_json(_description(program, emitted, secret, public, options))
+    with tempfile.TemporaryDirectory(prefix="mpccompile-") as folder:
+        source = Path(folder) / "model.py"
+        source.write_text(emitted.source, encoding="utf-8")
+        return make_plan(load_class(source, emitted.class_name), described, public)
 
 
 def read(folder: Path, files: Sequence[str] = FILES) -> Package:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpccompile.commands.parameters import Chosen
+
 if TYPE_CHECKING:
     from mpccompile.distill.config import DistillationConfig
 
@@ -35,8 +37,8 @@ def distill(  # noqa: PLR0913, PLR0917 - each is an option of the command
     ] = None,
     validation: Rows = None,
     test: Rows = None,
-    gelu: Annotated[str | None, typer.Option(help="What takes GELU's place: quad.", show_default=False)] = None,
-    softmax: Annotated[str | None, typer.Option(help="What takes softmax's place: 2quad.", show_default=False)] = None,
+    gelu: Chosen = None,
+    softmax: Chosen = None,
     pairs: Annotated[
         list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="A field of mpccompile.Options.")
     ] = None,
@@ -69,8 +71,8 @@ def distill(  # noqa: PLR0913, PLR0917 - each is an option of the command
         import mpccompile
         from mpccompile.commands import files
 
-        named = {name: value for name, value in (("gelu", gelu), ("softmax", softmax)) if value is not None}
-        options = files.options_of(pairs or [], named)
+        replaced = {"gelu": files.choice_of(gelu), "softmax": files.choice_of(softmax)}
+        options = files.options_of(pairs or [], replaced)
         config = _config(settings or [])
         model, inputs = files.load_model(factory)
         if inputs is None:
@@ -161,10 +163,7 @@ def _rows(name: str | None) -> Any:
     """Return the rows of an .npz file, or what a function returns."""
     from mpccompile.commands import files
 
-    if name is None:
-        return None
-    path = Path(name)
-    return files.read_arrays(path) if path.suffix == ".npz" or path.exists() else files.load_object(name)
+    return None if name is None else files.read_data(name)
 
 
 def _said(metric: float | None, loss: float | None) -> str:

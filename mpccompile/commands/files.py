@@ -48,15 +48,17 @@ def load_model(name: str) -> tuple[nn.Module, dict[str, Any] | None]:
     return model, dict(inputs)
 
 
-def load_object(name: str) -> object:
-    """Return what ``package.module:function`` returns, or what it is where it is no function.
+def read_data(name: str) -> Any:
+    """Return the arrays of an .npz file, or what the function ``package.module:function`` returns.
 
     Raises:
-        OptionError: If there is no such thing.
+        InputError: If the file cannot be read.
+        OptionError: If there is no such function.
         MpcCompileError: If it fails.
     """
-    found = _factory(name)
-    return _made(found, name) if callable(found) else found
+    if ":" in name and not Path(name).exists():
+        return _made(_factory(name), name)
+    return read_arrays(Path(name))
 
 
 def _factory(name: str) -> object:

@@ -101,6 +101,15 @@ def _on_line(line: int, verification: Callable[[], Protocol[None]]) -> Protocol[
         reply = yield request
 
 
+def settled() -> Protocol[list[Check]]:
+    """Run what was kept for the end of the call and return its tests, each once."""
+    party = current()
+    deferred, party.deferred = party.deferred, []
+    yield from together(*(_on_line(line, verification) for line, verification in deferred))
+    checks, party.checks = party.checks, []
+    return checks
+
+
 def finish() -> Protocol[None]:
     """Open whether every value of the call stayed in range, one masked number per test.
 
@@ -109,9 +118,7 @@ def finish() -> Protocol[None]:
             two digests tells nothing of what they are of.
     """
     party = current()
-    deferred, party.deferred = party.deferred, []
-    yield from together(*(_on_line(line, verification) for line, verification in deferred))
-    checks, party.checks = party.checks, []
+    checks = yield from settled()
     if not checks:
         return
     digests = _digests(torch.stack([check.total for check in checks]))

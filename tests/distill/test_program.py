@@ -15,7 +15,6 @@ from mpccompile.ir import ops
 from mpccompile.ir.verify import max_error, verify
 from mpccompile.options import Options
 from tests import models
-from tests.distill.approximate import approximated
 
 
 @pytest.mark.parametrize("family", ["bert", "llama", "vit"])
@@ -29,15 +28,17 @@ def test_weights_keep_their_names(family):
         assert weight.data_ptr() == named[name].data_ptr()
 
 
-def test_functions_are_replaced_after_they_are_named(monkeypatch):
-    monkeypatch.setattr(programs, "approximations", lambda _options: (approximated,))
+def test_functions_are_replaced_after_they_are_named():
     model, inputs = models.bert()
-    program = programs.make(model, inputs, Options())
+    program = programs.make(model, inputs, Options(gelu="quad", softmax="2relu"))
     called = {node.target for node in program.graph.nodes}
-    assert not called & {ops.gelu, ops.softmax}
-    assert {ops.square, ops.relu} <= called
+    assert ops.gelu not in called
+    assert ops.quadratic in called
+    assert {node.args[2] for node in program.graph.nodes if node.target is ops.softmax} == {"2relu"}
+    exact = programs.make(model, inputs, Options())
     with torch.no_grad():
-        assert not torch.allclose(program.module(**inputs)[0], program.reference[0])
+        assert torch.allclose(program.module(**inputs)[0], program.reference[0])
+        assert not torch.allclose(program.reference[0], exact.reference[0])
 
 
 def test_an_option_that_there_is_none_of_is_refused():

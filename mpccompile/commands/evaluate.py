@@ -1,0 +1,115 @@
+"""``mpccompile evaluate``: a labelled test set through every way to run a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mpccompile.evaluation.data import Dataset
+    from mpccompile.options import Options
+    from mpccompile.private import PrivateModel
+
+Target = Annotated[
+    str, typer.Argument(metavar="FOLDER|MODULE:FACTORY", help="A package, or a function that returns a model.")
+]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="NPZ|MODULE:FUNCTION",
+        help="Inputs by name and 'labels', as numpy.savez writes them or as a function returns them.",
+        show_default=False,
+    ),
+]
+
+
+def evaluate(
+    target: Target,
+    data: Data,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODULE:FACTORY", help="The model of a package, for plaintext.")
+    ] = None,
+    calibration: Annotated[
+        str | None, typer.Option(metavar="NPZ|MODULE:FUNCTION", help="What to calibrate a factory's model on.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many examples to use, from the first.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Examples in one call of a factory's model.")] = None,
+    pairs: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="A field of mpccompile.Options.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Run a labelled test set in plaintext, simulated and privately, and compare.
+
+    A private call that is refused, because a value left its calibrated range, is counted: its examples are wrong.
+    Without --calibration, a factory's model is calibrated on the factory's example inputs, or else on the first call.
+    """
+    from mpccompile.commands import files, show
+
+    with show.stages("starting"):
+        from mpccompile.evaluation.data import Dataset
+        from mpccompile.evaluation.evaluate import evaluate as run
+        from mpccompile.evaluation.table import table
+
+        dataset = Dataset.of(files.read_data(data)).limited(limit)
+        torch_model = None if model is None else files.load_model(model)[0]
+        chosen = files.options_of(pairs or [], {})
+        seen = None if calibration is None else Dataset.of(files.read_data(calibration))
+    with progress_bar("evaluating") as step, _opened(target, seen, chosen, batch_size) as private:
+        result = run(private, dataset, model=torch_model, batch_size=batch_size, progress=step)
+    if json:
+        show.as_json(result.to_json())
+    else:
+        show.print_table(table(result))
+
+
+@contextmanager
+def _opened(target: str, seen: Dataset | None, options: Options, batch_size: int | None) -> Iterator[PrivateModel]:
+    """Open a package, or compile what a factory makes; stop the parties in the end."""
+    from mpccompile.commands import files
+    from mpccompile.errors import OptionError
+
+    if ":" not in target or Path(target).exists():
+        if seen is not None or batch_size is not None:
+            what = "--calibration" if batch_size is None else "--batch-size"
+            raise OptionError(f"{what} is for a factory; a package has been compiled", where=target)
+        _package, private = files.open_package(Path(target))
+    else:
+        private = _compiled(target, seen, options, batch_size)
+    with private:
+        yield private
+
+
+def _compiled(factory: str, seen: Dataset | None, options: Options, batch_size: int | None) -> PrivateModel:
+    import mpccompile
+    from mpccompile.commands import files
+    from mpccompile.evaluation.evaluate import BATCH_SIZE
+
+    model, inputs = files.load_model(factory)
+    examples: list[Any] = [] if inputs is None else [inputs]
+    if seen is not None:
+        size = batch_size or (BATCH_SIZE if inputs is None else len(next(iter(inputs.values()))))
+        examples = [batch for batch, _count in seen.batches(size)]
+    return mpccompile.compile(model, example_inputs=examples or None, options=options)
+
+
+@contextmanager
+def progress_bar(first: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar on a terminal's error output; yield what moves it: what is being done, how much is, of how much."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(first, total=None)
+
+        def step(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what or first, completed=done, total=total)
+
+        yield step

@@ -1,0 +1,108 @@
+"""What a choice of approximations loses, and what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mpccompile import compiler
+from mpccompile.codegen.package import plan_of
+from mpccompile.evaluation.score import class_scores, expect_classes
+from mpccompile.options import Options
+from mpccompile.passes.driver import run_passes
+from mpccompile.tuning.sites import Move, Site, options_for, sites_of
+
+if TYPE_CHECKING:
+    from mpccompile.evaluation.data import Dataset
+    from mpccompile.ir.network import Network, Seconds
+    from mpccompile.ir.program import Program
+
+RANGE_BATCHES = 4
+"""Batches that ranges are calibrated on for a cost: they move the number of harmonics, and hardly that."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a choice of approximations loses on the calibration data.
+
+    Attributes:
+        accuracy: Share of examples it answers right.
+        lost: The exact model's accuracy less this one.
+        changed: Share of examples with another answer than the exact model's.
+        error: Mean over examples of the largest difference of a score.
+    """
+
+    accuracy: float
+    lost: float
+    changed: float
+    error: float
+
+
+class Measure:
+    """Runs variants of one model on calibration data, in plaintext.
+
+    Args:
+        model: The model.
+        data: Labelled examples.
+        batch_size: Examples in one call.
+        options: What to compile for, approximations aside.
+        network: Where it is to run.
+        labelled: Whether the labels mean something; if not, the exact model's answers stand in.
+    """
+
+    def __init__(
+        self, model: nn.Module, data: Dataset, batch_size: int, options: Options, network: Network, *, labelled: bool
+    ) -> None:
+        self._options = options
+        self._network = network
+        self._batches = [(dict(batch), count) for batch, count in data.batches(batch_size)]
+        self.program = compiler.recognise(model, self._batches[0][0], options)
+        self._labels = data.labels if labelled else self._exact.argmax(-1)
+        expect_classes(self._labels, self._exact.shape[-1])
+
+    @cached_property
+    def _exact(self) -> Tensor:
+        return self._scores(self.program)
+
+    def loss(self, moves: tuple[Move, ...]) -> Loss:
+        """Run the model with some approximations."""
+        scores = self._scores(self._variant(moves))
+        right = (scores.argmax(-1) == self._labels).double().mean().item()
+        exact = (self._exact.argmax(-1) == self._labels).double().mean().item()
+        changed = (scores.argmax(-1) != self._exact.argmax(-1)).double().mean().item()
+        error = (scores - self._exact).abs().amax(-1).double().mean().item()
+        return Loss(right, exact - right, changed, error)
+
+    def seconds(self, moves: tuple[Move, ...]) -> Seconds:
+        """Compile the model with some approximations, up to its plan, and price that."""
+        program = self._optimised(moves)
+        batches = [compiler.in_order(program, batch) for batch, _count in self._batches[:RANGE_BATCHES]]
+        program, sites = compiler.with_ranges(program, batches, self._options)
+        return self._network.seconds(plan_of(program, sites, self._options))
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where the model has functions to approximate."""
+        return sites_of(self.program, self._optimised(()))
+
+    def _optimised(self, moves: tuple[Move, ...]) -> Program:
+        # What passes leave alone is checked whenever the model is compiled; here it would take most of the time.
+        return run_passes(self._variant(moves), compiler.EXACT_PASSES, check=False)
+
+    def _variant(self, moves: tuple[Move, ...]) -> Program:
+        if not moves:
+            return self.program
+        return compiler.approximate(self.program, Options.merged(self._options, dict(options_for(moves))))
+
+    def _scores(self, program: Program) -> Tensor:
+        found = []
+        with torch.no_grad():
+            for batch, count in self._batches:
+                flat = program.module(*compiler.in_order(program, batch))
+                outputs = dict(zip(program.output.keys, flat, strict=True))
+                found.append(class_scores(outputs, len(next(iter(batch.values()))))[:count])
+        return torch.cat(found)
