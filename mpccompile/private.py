@@ -28,6 +28,7 @@ from mpccompile.report.profile import Profile
 from mpccompile.runtime.program import check_limit
 from mpccompile.runtime.ring import WORD_BITS
 from mpccompile.runtime.session import CallReport, Session
+from mpccompile.simulation.fixed_point import FixedPointProgram
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
@@ -60,7 +61,7 @@ class PrivateModel:
         self._packages: dict[Signature, Package] = {}
         self._session: Session | None = None
         self._scratch: Path | None = None
-        self._last: tuple[Package, CallReport] | None = None
+        self._last: tuple[Package, CallReport, dict[str, Tensor]] | None = None
 
     @classmethod
     def from_package(cls, package: Package) -> PrivateModel:
@@ -119,7 +120,14 @@ class PrivateModel:
         """
         if self._last is None:
             raise MpcCompileError("nothing has run yet", hint="Call the private model first.")
-        return Profile.of(*self._last)
+        package, report, inputs = self._last
+        return Profile.of(package, report, self._expected_wraps(package, inputs))
+
+    def _expected_wraps(self, package: Package, inputs: Mapping[str, Tensor]) -> float:
+        """Return how many values of such a call are expected to be truncated wrongly, by simulating it."""
+        if package.options.truncation == "exact" or package.options.target == "crypten":
+            return 0.0
+        return FixedPointProgram(package)(inputs).wraps
 
     def profile(self, *args: Tensor, against: Sequence[str] = (), repeat: int = 3, **kwargs: Any) -> Profile:
         """Run once and return where bytes, rounds and seconds went.
@@ -242,7 +250,7 @@ class PrivateModel:
             outputs, report = session.run(_program_name(package), inputs, public)
         except MpcCompileError as error:
             raise _located(package, error) from None
-        self._last = (package, report)
+        self._last = (package, report, inputs)
         return outputs
 
     def _loaded(self, package: Package) -> Session:

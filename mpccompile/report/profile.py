@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from mpccompile.report import compare
 from mpccompile.report.compare import Cost
+from mpccompile.runtime.ring import WORD_BITS
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
@@ -62,6 +64,7 @@ class Profile:
         peak_bytes: Most memory that (rank 0, rank 1) held since it started.
         costs: The same model run by others, where that was asked for; this one first.
         remark: What a reader of the numbers has to know besides.
+        wraps: How many values such a call is expected to truncate wrongly; 0 unless parties truncate locally.
     """
 
     rows: tuple[Row, ...]
@@ -74,9 +77,10 @@ class Profile:
     peak_bytes: tuple[int, int] = (0, 0)
     costs: tuple[Cost, ...] = ()
     remark: str = ""
+    wraps: float = 0.0
 
     @classmethod
-    def of(cls, package: Package, report: CallReport) -> Profile:
+    def of(cls, package: Package, report: CallReport, wraps: float = 0.0) -> Profile:
         """Join what the parties measured with what the compiler knows of each line."""
         measured = {line: (one, two, rounds) for line, one, two, rounds in report.traffic}
         seconds, offline = dict(report.line_seconds), dict(report.line_offline)
@@ -99,7 +103,8 @@ class Profile:
             sum(row[3] for row in report.traffic),
             None if package.options.target == "crypten" else _nonzero(measured) == _nonzero(static),
             report.peak_bytes,
-            remark=f" {STOCK_LIMITS}" if package.options.target == "crypten" else "",
+            remark=_remark(package, wraps),
+            wraps=wraps,
         )
 
     def by_op(self) -> tuple[Row, ...]:
@@ -150,6 +155,17 @@ class Profile:
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
         return asdict(self)
+
+
+def _remark(package: Package, wraps: float) -> str:
+    if package.options.target == "crypten":
+        return f" {STOCK_LIMITS}"
+    if package.options.truncation == "local":
+        return (
+            f" Values are truncated locally: one is wrong by 2^{WORD_BITS - 2 * package.options.frac_bits} with a"
+            f" probability of {-math.expm1(-wraps):.2g} in a call like this one (expected: {wraps:.2g} of them)."
+        )
+    return ""
 
 
 def sizes(bytes_sent: tuple[int, int]) -> tuple[str, str]:

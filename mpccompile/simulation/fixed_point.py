@@ -31,10 +31,12 @@ class Answer:
         outputs: The flat outputs by name, float32; what a private run would refuse to give is here all the same.
         exceeded: Lines of ``model.py`` whose values left their calibrated range: the private run raises RangeExceeded
             for them. Up to one window of the test outside, that is by chance, here as there.
+        wraps: How many values the private run is expected to truncate wrongly; 0 where it truncates exactly.
     """
 
     outputs: dict[str, Tensor]
     exceeded: tuple[int, ...]
+    wraps: float
 
 
 class FixedPointProgram:
@@ -69,7 +71,8 @@ class FixedPointProgram:
         Raises:
             InputError: If a value exceeds an input's limit, or an id is outside its table.
         """
-        party = SimulatedParty(self._plan, self._statics, self._description.frac_bits, seed)
+        bits, truncation = self._description.frac_bits, self._description.truncation
+        party = SimulatedParty(self._plan, self._statics, bits, seed, truncation)
         given = [_whole(item, inputs[item.name], self._description.frac_bits) for item in self._description.inputs]
         activate(party)
         try:
@@ -81,7 +84,7 @@ class FixedPointProgram:
         flat = [from_crypten(output) for output in (result if isinstance(result, tuple) else (result,))]
         outputs = [ring.decode(output.share, output.frac_bits) for output in flat]
         exceeded = sorted({check.line for check in found if bool(check.total.any())})
-        return Answer(dict(zip(self._keys, outputs, strict=True)), tuple(exceeded))
+        return Answer(dict(zip(self._keys, outputs, strict=True)), tuple(exceeded), party.wraps)
 
 
 def _whole(item: InputDescription, value: Tensor, frac_bits: int) -> Any:

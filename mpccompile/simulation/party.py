@@ -22,7 +22,7 @@ from torch import Tensor
 from mpccompile.errors import DealerError
 from mpccompile.runtime import correlations, ring
 from mpccompile.runtime.correlations import Dealt
-from mpccompile.runtime.party import Openings, Party
+from mpccompile.runtime.party import Openings, Party, Truncation
 from mpccompile.runtime.products import multiply_static
 from mpccompile.runtime.shared import Mask, StaticWeight
 
@@ -51,10 +51,23 @@ class SimulatedParty(Party):
         weights: The static weights by name.
         frac_bits: Fractional bits of a value between operations.
         seed: Chooses how truncations round.
+        truncation: How values are truncated.
+
+    Attributes:
+        wraps: How many values a private run is expected to truncate wrongly: where the parties truncate locally, a
+            value of z units with probability |z| / 2^64.
     """
 
-    def __init__(self, plan: Plan, weights: Mapping[str, StaticWeight], frac_bits: int, seed: int) -> None:
-        super().__init__(_BothRanks(), torch.device("cpu"), frac_bits)
+    def __init__(
+        self,
+        plan: Plan,
+        weights: Mapping[str, StaticWeight],
+        frac_bits: int,
+        seed: int,
+        truncation: Truncation = "exact",
+    ) -> None:
+        super().__init__(_BothRanks(), torch.device("cpu"), frac_bits, truncation)
+        self.wraps = 0.0
         self._steps = plan.steps
         self._weights = weights
         self._random_bits = _random_bits(plan)
@@ -82,6 +95,11 @@ class SimulatedParty(Party):
         """Return what the two parties would see: there is nothing to exchange."""
         self.ledger.record(openings)
         return tuple(ring.reduce(opening.masked, opening.bits) for opening in openings)
+
+    def truncated_alone(self, share: Tensor, drop: int) -> Tensor:
+        """Return the truncated value, and count how likely two parties are to get it wrong."""
+        self.wraps += float(share.double().abs().sum()) * 2.0**-ring.WORD_BITS
+        return share >> drop
 
     def public_coins(self, shape: Sequence[int]) -> Tensor:
         """Return ones: a sum of words that are not negative is zero exactly when all of them are."""

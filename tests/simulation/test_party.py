@@ -66,3 +66,14 @@ def test_the_rank_is_both():
     assert rank == 0
     assert rank == 1
     assert rank != 2
+
+
+def test_expected_wraps_are_the_sizes_of_what_is_truncated_locally():
+    party = SimulatedParty(Plan((), (), 0), {}, 16, 0, "local")
+    activate(party)
+    try:
+        result = drive(truncate(Shared(torch.tensor([1 << 60, -(1 << 60), 5 << 16]), 32), 16))
+    finally:
+        activate(None)
+    assert result.share.tolist() == [1 << 44, -(1 << 44), 5]
+    assert party.wraps == pytest.approx(2 * 2.0**-4)
