@@ -186,6 +186,13 @@ def test_a_local_truncation_wraps_as_often_as_is_stated():
     assert abs(int(wrapped.sum()) - expected) < SIGMAS * expected**0.5
 
 
+def test_fine_fixed_point_is_truncated_exactly_by_parties_that_truncate_locally():
+    value = extremes(RING_BITS)
+    outcome = run_call(truncating(16, RING_BITS), share(value, 46), truncation="local")
+    assert set(units_off(added(outcome.results), value, 30).tolist()) <= {0, 1}
+    assert sum(row.rounds for row in outcome.plan.traffic) == 1
+
+
 def test_a_narrow_ring_is_truncated_exactly_by_parties_that_truncate_locally():
     value = extremes(48)
     outcome = run_call(truncating(0, 48), share(value, 16), truncation="local")
