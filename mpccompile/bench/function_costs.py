@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 MOST_ELEMENTS = 1 << 20
 """Of a larger argument a part is run, and what it takes is scaled: a party stays below 4 GB."""
-REACH = 4.0
-"""Arguments are normal and cut off here: 2Quad grows again below -5."""
+REACH = 3.0
+"""Arguments are normal and cut off here, as the approximations take them to be: 2Quad grows again below -5."""
 
 
 @dataclass(frozen=True)

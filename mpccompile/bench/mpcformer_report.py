@@ -34,8 +34,14 @@ PUBLISHED: Mapping[str, Mapping[str, float]] = {
 LITTLE = 0.2
 """Time saved, as a share, below which an approximation is not worth what it costs in accuracy and training."""
 HOW_STOCK_RAN = (
-    "Stock CrypTen as it runs by default: rank 0 makes the triples during the call, its offline; GELU by tanh."
+    "Stock CrypTen as it runs by default: rank 0 makes the triples during the call, its offline, which sends nothing"
+    " and hides nothing from rank 0; GELU by tanh."
 )
+RANGES = {
+    "functions": "Arguments are normal, within 3 of 0; our softmax costs less on a narrower range, more on a wider.",
+    "models": "Random weights, those of queries doubled: scores lie within 3 to 4 of 0.",
+}
+"""How far arguments reach, for each table: our exact functions cost what their ranges need."""
 
 
 def print_part(part: Part, console: Console) -> None:
@@ -59,7 +65,7 @@ def cost_table(part: Part) -> Table:
     peak = max(max(pair.peak_bytes) for pair in part.pairs.values()) / 1e9
     ran = dict.fromkeys(pair.ran for pair in part.pairs.values() if pair.ran)
     scaled = f" Scaled: {'; '.join(ran)}." if ran else ""
-    table.caption = f"{HOW_STOCK_RAN} A party of ours held {peak:.1f} GB at most.{scaled}"
+    table.caption = f"{HOW_STOCK_RAN} {RANGES[part.table]} A party of ours held {peak:.1f} GB at most.{scaled}"
     return table
 
 
@@ -141,17 +147,17 @@ def _told(pair: Pair, exact: Pair) -> str:
 
 
 def _verdict(replaced: Sequence[Pair], exact: Pair) -> str:
-    """Say where the best approximation saves little, and where it saves more."""
+    """Say where the best approximation saves little, online and in total, and where it saves more."""
     told = []
     for network in NETWORKS:
         best, pair = max(((max(gains(pair, exact, OURS, network)), pair) for pair in replaced), key=lambda row: row[0])
-        saved = 1 - 1 / best
+        saved, where = 1 - 1 / best, network.name[0].upper() + network.name[1:]
         if saved <= 0:
-            told.append(f"{network.name}: no approximation is faster, so exact functions cost nothing")
+            told.append(f"{where}: no approximation is faster, so exact functions cost nothing")
         elif saved < LITTLE:
-            told.append(f"{network.name}: {pair.name} saves {saved:.0%} at best, too little to pay for with accuracy")
+            told.append(f"{where}: {pair.name} saves {saved:.0%} at best, too little to pay for with accuracy")
         else:
-            told.append(f"{network.name}: {pair.name} saves {saved:.0%}, to be weighed against the accuracy it costs")
+            told.append(f"{where}: {pair.name} saves {saved:.0%}, to be weighed against the accuracy it costs")
     return f"{'. '.join(told)}."
 
 

@@ -49,6 +49,8 @@ class Course:
         repeat: Runs of each way, in turn; medians are kept.
         device: Where our parties compute; CrypTen's use the CPU.
         options: What to compile for, for both.
+        query_scale: What the weights of queries are multiplied by. The scores of random ones range less than those of
+            trained ones, and our softmax costs more when they range further.
     """
 
     config: BertConfig
@@ -58,6 +60,7 @@ class Course:
     repeat: int = 3
     device: str = "cpu"
     options: Mapping[str, Any] = field(default_factory=dict)
+    query_scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what could not be scaled.
@@ -99,7 +102,9 @@ class Finish:
 
 def race(course: Course, say: Say) -> Finish:
     """Run a course and return what each way took."""
-    model, small = (_model(course.config, count) for count in (course.our_layers, course.stock_layers))
+    model, small = (
+        _model(course.config, count, course.query_scale) for count in (course.our_layers, course.stock_layers)
+    )
     inputs = _inputs(course.config, course.tokens)
     say(f"compiling {course.our_layers} layers, and {course.stock_layers} for stock CrypTen")
     started = time.perf_counter()
@@ -125,11 +130,15 @@ def race(course: Course, say: Say) -> Finish:
     return Finish(whole, found[OURS], stock_whole, found[STOCK], found[PLAINTEXT], peak, seconds)
 
 
-def _model(config: BertConfig, layers: int) -> nn.Module:
+def _model(config: BertConfig, layers: int, query_scale: float = 1.0) -> nn.Module:
     changed = BertConfig(**{**config.to_dict(), "num_hidden_layers": layers})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model: nn.Module = BertForSequenceClassification(changed)
+    with torch.no_grad():
+        for name, module in model.named_modules():
+            if name.endswith(".query") and isinstance(module, nn.Linear):
+                module.weight.mul_(query_scale)
     return model.eval()
 
 
@@ -171,7 +180,7 @@ def _all_layers(cost: Cost, profile: Profile, course: Course) -> Cost:
     if course.our_layers == course.layers:
         return cost
     shorter = mpccompile.compile(
-        _model(course.config, course.our_layers - 1),
+        _model(course.config, course.our_layers - 1, course.query_scale),
         example_inputs=_inputs(course.config, course.tokens),
         device=course.device,
         **course.options,

@@ -102,6 +102,13 @@ def test_layers_that_did_not_run_cost_what_they_would_have():
     assert found[3].rounds == pytest.approx(found[5].rounds, rel=0.06)
 
 
+def test_queries_alone_are_scaled():
+    one, two = (race._model(TINY, 1, scale).state_dict() for scale in (1.0, 2.0))
+    assert {name for name in one if not one[name].equal(two[name])} == {
+        "bert.encoder.layer.0.attention.self.query.weight"
+    }
+
+
 def test_one_layer_of_several_is_refused():
     with pytest.raises(OptionError, match="too few"):
         race.Course(BertConfig(), our_layers=1)

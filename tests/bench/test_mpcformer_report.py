@@ -39,7 +39,7 @@ def test_conclusion_follows_the_numbers():
     quad = pair("Quad + 2Quad", (1.5, 2.5, 250e6, 125e6, 400), (1.0, 1.0, 5e8, 0, 500))
     relu = pair("Quad + 2ReLU", (6.0, 5.0, 900e6, 125e6, 900))
     told = " ".join(report.conclusion(models(EXACT, relu, quad)))
-    assert "this machine: Quad + 2Quad saves 50%, to be weighed against" in told
+    assert "This machine: Quad + 2Quad saves 50%, to be weighed against" in told
     assert "WAN: Quad + 2Quad saves 7% at best, too little" in told
     assert "more than stock CrypTen with Quad + 2Quad (2.00 s)" in told
     slower = " ".join(report.conclusion(models(EXACT, relu)))
