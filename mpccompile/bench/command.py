@@ -41,3 +41,30 @@ def bert_base(
     result = benchmark.run(setting, Console())
     if json is not None:
         json.write_text(dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
+
+
+@app.command("mpcformer")
+def mpcformer(
+    repeat: Annotated[int, typer.Option(min=1, help="Runs of each engine, in turn; medians are kept.")] = 3,
+    device: Annotated[str, typer.Option(help="Where mpccompile's parties compute: cpu or cuda.")] = "cpu",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TABLE/SETTING", help="Run this part, such as models/bert-base-128 or functions; repeat."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="BERT-base with 128 tokens alone, one run of each, our 2 layers scaled.")
+    ] = False,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write each part there when it is measured; others there stay."),
+    ] = None,
+) -> None:
+    """Make MPCFormer's tables: its functions alone and in BERT, here and by stock CrypTen, and what they gain."""
+    from rich.console import Console
+
+    from mpccompile.bench import mpcformer as benchmark
+
+    places, runs = (benchmark.QUICK, 1) if quick else (benchmark.PLACES, repeat)
+    parts = benchmark.run(benchmark.Setting(places, tuple(only or ()), runs, device), Console(), json)
+    if any(part.failed for part in parts):
+        raise typer.Exit(1)

@@ -1,7 +1,8 @@
 """One BERT, run privately, by stock CrypTen and in plaintext, in turn.
 
 What takes too long, or too much memory, in full runs fewer layers, and its cost is scaled: what a layer takes, times
-the layers, and the rest once. Stock CrypTen runs as it does by default, with triples made by rank 0 during the call,
+the layers, and the rest once. Our last layer computes only the rows that the head reads, so it belongs to the rest.
+Stock CrypTen runs as it does by default, with triples made by rank 0 during the call,
 which is its fastest way; GELU is written with tanh, because its erf is wrong beyond 1.2.
 """
 
@@ -21,6 +22,7 @@ from transformers import BertConfig, BertForSequenceClassification
 import mpccompile
 from mpccompile.capture.from_torch import as_for_inference
 from mpccompile.capture.outputs import keep
+from mpccompile.errors import OptionError
 from mpccompile.report.compare import Cost, interleaved, largest_difference, plaintext
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ SEED = 0
 OURS = "mpccompile"
 STOCK = "stock CrypTen"
 PLAINTEXT = "plaintext"
-_LAYER = re.compile(r"\.layer\.\d+(\.|$)")
+_LAYER = re.compile(r"\.layer\.(\d+)(\.|$)")
 Say = Callable[[str], object]
 
 
@@ -42,11 +44,13 @@ class Course:
     Attributes:
         config: The model's; its number of layers is what costs are scaled to.
         tokens: Length of the input, batch 1.
-        our_layers: Layers that we run.
+        our_layers: Layers that we run: all of them, or two or more.
         stock_layers: Layers that stock CrypTen runs.
         repeat: Runs of each way, in turn; medians are kept.
         device: Where our parties compute; CrypTen's use the CPU.
         options: What to compile for, for both.
+        query_scale: What the weights of queries are multiplied by. The scores of random ones range less than those of
+            trained ones, and our softmax costs more when they range further.
     """
 
     config: BertConfig
@@ -56,6 +60,16 @@ class Course:
     repeat: int = 3
     device: str = "cpu"
     options: Mapping[str, Any] = field(default_factory=dict)
+    query_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be scaled.
+
+        Raises:
+            OptionError: If the one layer that we would run is the last, which is cheaper than the others.
+        """
+        if self.our_layers == 1 < self.layers:
+            raise OptionError("one layer is too few to scale from", hint="Run two, or a model of one layer.")
 
     @property
     def layers(self) -> int:
@@ -69,6 +83,7 @@ class Finish:
 
     Attributes:
         ours: This package, for all layers.
+        ours_as_run: This package, for the layers that it ran.
         stock: Stock CrypTen, for all layers.
         stock_as_run: Stock CrypTen, for the layers that it ran.
         plain: Plaintext torch with one thread, for the layers that we ran.
@@ -77,6 +92,7 @@ class Finish:
     """
 
     ours: Cost
+    ours_as_run: Cost
     stock: Cost
     stock_as_run: Cost
     plain: Cost
@@ -86,7 +102,9 @@ class Finish:
 
 def race(course: Course, say: Say) -> Finish:
     """Run a course and return what each way took."""
-    model, small = (_model(course.config, count) for count in (course.our_layers, course.stock_layers))
+    model, small = (
+        _model(course.config, count, course.query_scale) for count in (course.our_layers, course.stock_layers)
+    )
     inputs = _inputs(course.config, course.tokens)
     say(f"compiling {course.our_layers} layers, and {course.stock_layers} for stock CrypTen")
     started = time.perf_counter()
@@ -106,16 +124,21 @@ def race(course: Course, say: Say) -> Finish:
             # The first call of each starts processes and allocates.
             run_once()
         found = dict(zip(runs, interleaved(runs, course.repeat), strict=True))
-    whole = scaled(found[OURS], profiles[OURS], course.layers / course.our_layers)
+    whole = _all_layers(found[OURS], profiles[OURS], course)
     stock_whole = scaled(found[STOCK], profiles[STOCK], course.layers / course.stock_layers)
-    return Finish(whole, stock_whole, found[STOCK], found[PLAINTEXT], profiles[OURS].peak_bytes, seconds)
+    peak = profiles[OURS].peak_bytes
+    return Finish(whole, found[OURS], stock_whole, found[STOCK], found[PLAINTEXT], peak, seconds)
 
 
-def _model(config: BertConfig, layers: int) -> nn.Module:
+def _model(config: BertConfig, layers: int, query_scale: float = 1.0) -> nn.Module:
     changed = BertConfig(**{**config.to_dict(), "num_hidden_layers": layers})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         model: nn.Module = BertForSequenceClassification(changed)
+    with torch.no_grad():
+        for name, module in model.named_modules():
+            if name.endswith(".query") and isinstance(module, nn.Linear):
+                module.weight.mul_(query_scale)
     return model.eval()
 
 
@@ -148,19 +171,56 @@ def _timed(
     return once
 
 
-def scaled(cost: Cost, profile: Profile, factor: float) -> Cost:
-    """Multiply what the layers take; of seconds, by the layers' share in the last run."""
-    inside = [row for row in profile.rows if _LAYER.search(row.module_path)]
+def _all_layers(cost: Cost, profile: Profile, course: Course) -> Cost:
+    """Scale what our layers took to the whole model's.
+
+    The dealer's work is not timed layer by layer. It is scaled by what is dealt for one more layer, which a shorter
+    program tells without being run.
+    """
+    if course.our_layers == course.layers:
+        return cost
+    shorter = mpccompile.compile(
+        _model(course.config, course.our_layers - 1, course.query_scale),
+        example_inputs=_inputs(course.config, course.tokens),
+        device=course.device,
+        **course.options,
+    )
+    one_layer_bytes = profile.offline_bytes - shorter.packages[0].offline_bytes
+    dealt = 1 + (course.layers - course.our_layers) * one_layer_bytes / profile.offline_bytes
+    last = course.our_layers - 1
+    return scaled(cost, profile, (course.layers - 1) / last, apart=last, offline_factor=dealt)
+
+
+def scaled(
+    cost: Cost, profile: Profile, factor: float, *, apart: int | None = None, offline_factor: float | None = None
+) -> Cost:
+    """Multiply what the layers take; of seconds, by the layers' share in the last run.
+
+    Args:
+        cost: Medians.
+        profile: The last run, statement by statement.
+        factor: What the layers' part is multiplied by.
+        apart: Number of a layer that counts once, like what is outside of all layers.
+        offline_factor: What everything offline is multiplied by, where the profile does not time it by statement.
+    """
+    inside = [row for row in profile.rows if _repeats(row, apart)]
 
     def grown(total: float, value: Callable[[Row], float]) -> float:
         whole = sum(value(row) for row in profile.rows)
         share = sum(value(row) for row in inside) / whole if whole else 0.0
         return total * (1 - share + factor * share)
 
+    offline_seconds = grown(cost.offline_seconds, lambda row: row.offline_seconds)
     return replace(
         cost,
         online_seconds=grown(cost.online_seconds, lambda row: row.seconds),
-        offline_seconds=grown(cost.offline_seconds, lambda row: row.offline_seconds or row.seconds),
+        offline_seconds=offline_seconds if offline_factor is None else cost.offline_seconds * offline_factor,
         bytes_sent=grown(cost.bytes_sent, lambda row: max(row.bytes_sent)),
+        offline_bytes=cost.offline_bytes * (1 if offline_factor is None else offline_factor),
         rounds=grown(cost.rounds, lambda row: row.rounds),
     )
+
+
+def _repeats(row: Row, apart: int | None) -> bool:
+    layer = _LAYER.search(row.module_path)
+    return layer is not None and int(layer[1]) != apart

@@ -1,8 +1,7 @@
 """What an operation costs online, in closed form: enough to compare two ways of computing the same.
 
-``cost_of`` is for this package's protocols when nothing is known of the data: calibrated ranges and proven bounds make
-a compiled program cheaper, and its exact figures come from a dry run. ``stock_cost_of`` is for CrypTen 0.4.1 as it
-comes, with its default settings.
+This is for the package's own protocols when nothing is known of the data: calibrated ranges and proven bounds make a
+compiled program cheaper, and its exact figures come from a dry run. ``stock_cost`` is the same for stock CrypTen.
 """
 
 from __future__ import annotations
@@ -42,8 +41,6 @@ class Cost:
         return Cost(self.bytes_sent * count, self.rounds * count)
 
 
-# ------------------------------------------------------------------------------------------------ this package's own
-
 OPENED_BYTES = 8
 """An opened element of Z_2^64; truncating takes one too."""
 NARROW_BYTES = 6
@@ -56,7 +53,8 @@ AND_LEVELS = 6
 _FREE = (ops.reshape, ops.permute, ops.expand, ops.take, ops.gather_rows)
 _SUMS = (*_FREE, ops.add, ops.sub, ops.neg, ops.concat, ops.where, ops.sum)
 _CURVES = (ops.gelu, ops.silu, ops.tanh, ops.sigmoid, ops.exp)
-_TRUNCATED_LAST = (ops.linear, ops.matmul, ops.square, ops.quadratic, ops.rms_norm, ops.softmax, ops.mean, *_CURVES)
+_ROWS = (ops.softmax, ops.attend)
+_TRUNCATED_LAST = (ops.linear, ops.matmul, ops.square, ops.quadratic, ops.rms_norm, *_ROWS, ops.mean, *_CURVES)
 
 
 def total_cost(program: Program) -> Cost:
@@ -73,11 +71,11 @@ def cost_of(node: fx.Node, secrecy: Levels) -> Cost:
     if node.op != "call_function" or secrecy[node] is Secrecy.PUBLIC:
         return Cost()
     rule = _RULES.get(target_of(node))
-    return Cost() if rule is None else rule(_Call(node, secrecy))
+    return Cost() if rule is None else rule(Call(node, secrecy))
 
 
 @dataclass(frozen=True)
-class _Call:
+class Call:
     """A call to be priced, and the questions the rules ask about it."""
 
     node: fx.Node
@@ -85,15 +83,19 @@ class _Call:
 
     @property
     def given(self) -> dict[str, Any]:
+        """The arguments by name."""
         return arguments(self.node)
 
     def size(self, node: fx.Node | None = None) -> int:
+        """Return the elements of a value, of the call's own by default."""
         return math.prod(shape_of(node or self.node))
 
     def rows(self, node: fx.Node) -> int:
+        """Return how many rows a value has."""
         return math.prod(shape_of(node)[:-1])
 
     def secret(self, value: object) -> bool:
+        """Say whether an argument is secret."""
         return isinstance(value, fx.Node) and self.levels[value] is Secrecy.SECRET
 
     def live(self, *values: object) -> list[fx.Node]:
@@ -152,12 +154,14 @@ def _is_whole(factor: object) -> bool:
     return isinstance(factor, int)
 
 
-def _opens(user: fx.Node, call: _Call) -> list[fx.Node]:
+def _opens(user: fx.Node, call: Call) -> list[fx.Node]:
     """Return which operands a call opens in full width, as they are."""
     if is_call(user, ops.linear, ops.square, ops.relu):
         return call.live(user.args[0])
     if is_call(user, ops.matmul) or (is_call(user, ops.mul) and all(call.secret(arg) for arg in user.args)):
         return call.live(*user.args)
+    if is_call(user, ops.attend):
+        return call.live(user.args[1])
     return []
 
 
@@ -165,7 +169,7 @@ def _truncated(size: int) -> Cost:
     return Cost(OPENED_BYTES * size, 1)
 
 
-def _product(call: _Call) -> Cost:
+def _product(call: Call) -> Cost:
     """Price a product of secrets, of a secret and a weight (only the secret is opened), or of a public factor."""
     operands = call.live(*call.node.args[:2])
     if all(call.secret(arg) for arg in call.node.args[:2]):
@@ -176,37 +180,37 @@ def _product(call: _Call) -> Cost:
     return Cost() if _is_whole(factor[0]) else call.settled(*operands)
 
 
-def _square(call: _Call) -> Cost:
+def _square(call: Call) -> Cost:
     x = call.given["x"]
     return call.settled(x) + call.opened(x) + _truncated(call.size())
 
 
-def _quadratic(call: _Call) -> Cost:
+def _quadratic(call: Call) -> Cost:
     """The opening that a truncation of x leaves serves; the result is truncated once."""
     x = call.given["x"]
     return call.settled(x) + call.curve_opened(x) + Cost(NARROW_BYTES * call.size(), 1)
 
 
-def _conv2d(call: _Call) -> Cost:
+def _conv2d(call: Call) -> Cost:
     x, weight = call.given["x"], call.given["weight"]
     windows = call.size() // shape_of(weight)[0] * math.prod(shape_of(weight)[1:])
     return call.settled(x) + _truncated(windows) + _truncated(call.size())
 
 
-def _embedding(call: _Call) -> Cost:
+def _embedding(call: Call) -> Cost:
     ids, table = call.given["ids"], call.given["weight"]
     if not call.secret(ids) or ids.op == "get_attr":
         return Cost()
     return Cost(TABLE_BYTES * (call.size(ids) * shape_of(table)[0] + call.size()), 2)
 
 
-def _inverse(call: _Call) -> Cost:
+def _inverse(call: Call) -> Cost:
     """Open narrowly, truncate the series, and once more to the usual fractional bits."""
     x = call.given["x"]
     return call.settled(x) + call.curve_opened(x) + _truncated(call.size()).times(2)
 
 
-def _norm(call: _Call) -> Cost:
+def _norm(call: Call) -> Cost:
     """Scale the input to 16 significant bits, centre it, sum its squares, invert their root, multiply.
 
     The weight meets the value while the root is taken: more bytes, no more rounds.
@@ -219,22 +223,38 @@ def _norm(call: _Call) -> Cost:
     return _truncated(size) + centring + _truncated(size) + root + product + weighted
 
 
-def _softmax(call: _Call) -> Cost:
+def _softmax(call: Call) -> Cost:
     """One series or square (or a comparison), then the sum of each row, its inverse, and a product."""
-    x, size, rows = call.given["x"], call.size(), call.rows(call.node)
+    return _undivided(call) + _truncated(call.size())
+
+
+def _attend(call: Call) -> Cost:
+    """As softmax, but what is divided is the mix of values: it is truncated, opened, multiplied and truncated again.
+
+    The mix is made while the sums are inverted: more bytes, no more rounds.
+    """
+    values, size = call.given["y"], call.size()
+    mixed = call.opened(values).bytes_sent + 2 * OPENED_BYTES * size
+    return call.settled(values) + _undivided(call) + Cost(mixed) + _truncated(size)
+
+
+def _undivided(call: Call) -> Cost:
+    """Price the weights of a softmax, what each row is divided by, and opening both."""
+    x = call.given["x"]
+    size, rows = call.size(x), call.rows(x)
     weights = call.curve_opened(x) + _truncated(size)
     sums = _truncated(rows).times(2)
     if call.given["form"] == "2relu":
         weights = call.opened(x) + _comparison(size)
         sums += Cost(TOTAL_COMPARISONS * (OPENED_BYTES * rows + _comparison(rows).bytes_sent), AND_LEVELS + 4)
-    return call.settled(x) + weights + sums + _truncated(size + rows) + _truncated(size)
+    return call.settled(x) + weights + sums + _truncated(size + rows)
 
 
 TOTAL_COMPARISONS = 3
 """A row's sum is compared with 2^-6, and with each sixteenth of its largest: 2.5 of them for sums of up to 10."""
 
 
-def _curve(call: _Call) -> Cost:
+def _curve(call: Call) -> Cost:
     x = call.given["x"]
     return call.settled(x) + call.curve_opened(x) + _truncated(call.size())
 
@@ -244,19 +264,19 @@ def _comparison(size: int) -> Cost:
     return levels + Cost(-(-size // 8), 1) + _truncated(size)
 
 
-def _relu(call: _Call) -> Cost:
+def _relu(call: Call) -> Cost:
     x = call.given["x"]
     return call.settled(x) + call.opened(x) + _comparison(call.size())
 
 
-def _max_pool2d(call: _Call) -> Cost:
+def _max_pool2d(call: Call) -> Cost:
     window = math.prod(call.given["kernel"])
     levels = math.ceil(math.log2(window)) if window > 1 else 0
     one = _truncated(call.size()) + _comparison(call.size())
     return Cost(one.bytes_sent * (window - 1), one.rounds * levels)
 
 
-_RULES: dict[Callable[..., Any], Callable[[_Call], Cost]] = {
+_RULES: dict[Callable[..., Any], Callable[[Call], Cost]] = {
     **dict.fromkeys((ops.linear, ops.matmul, ops.mul), _product),
     ops.square: _square,
     ops.quadratic: _quadratic,
@@ -264,135 +284,10 @@ _RULES: dict[Callable[..., Any], Callable[[_Call], Cost]] = {
     ops.embedding: _embedding,
     **dict.fromkeys((ops.layer_norm, ops.rms_norm), _norm),
     ops.softmax: _softmax,
+    ops.attend: _attend,
     ops.relu: _relu,
     ops.max_pool2d: _max_pool2d,
     **dict.fromkeys((ops.mean, ops.avg_pool2d), lambda call: _truncated(call.size())),
     **dict.fromkeys((ops.reciprocal, ops.rsqrt), _inverse),
     **dict.fromkeys(_CURVES, _curve),
-}
-
-# -------------------------------------------------------------------------------------------------------- stock CrypTen
-
-STOCK_OPENED_BYTES = 16
-"""CrypTen's counter: an opened element is 8 bytes sent and 8 received."""
-STOCK_COMPARE_BYTES = 168
-STOCK_COMPARE_ROUNDS = 8
-EXP_SQUARINGS = 8
-RECIPROCAL_STEPS = 10
-ROOT_STEPS = 3
-ERF_TERMS = 8
-SIGMOID_STEPS = 2
-"""Of three, the first starts from a public number and is free."""
-
-
-def stock_cost_of(node: fx.Node, secrecy: Levels) -> Cost:
-    """Return what one call costs in CrypTen 0.4.1: each product opens both operands anew, truncation is local."""
-    if node.op != "call_function" or secrecy[node] is Secrecy.PUBLIC:
-        return Cost()
-    rule = _STOCK_RULES.get(target_of(node))
-    return Cost() if rule is None else rule(_Call(node, secrecy))
-
-
-def beaver_product(left: int, right: int) -> Cost:
-    """Return the cost of a product of secrets of ``left`` and ``right`` elements."""
-    return Cost(STOCK_OPENED_BYTES * (left + right), 1)
-
-
-def _stock_square(size: int) -> Cost:
-    return Cost(STOCK_OPENED_BYTES * size, 1)
-
-
-def _stock_compare(size: int) -> Cost:
-    return Cost(STOCK_COMPARE_BYTES * size, STOCK_COMPARE_ROUNDS)
-
-
-def _stock_exp(size: int) -> Cost:
-    return _stock_square(size).times(EXP_SQUARINGS)
-
-
-def _stock_reciprocal(size: int, *, positive: bool) -> Cost:
-    step = _stock_square(size) + beaver_product(size, size)
-    cost = _stock_exp(size) + step.times(RECIPROCAL_STEPS)
-    return cost if positive else cost + _stock_compare(size) + beaver_product(size, size).times(2)
-
-
-def _stock_inverse_root(size: int) -> Cost:
-    step = _stock_square(size) + beaver_product(size, size).times(2)
-    return _stock_exp(size) + step.times(ROOT_STEPS)
-
-
-def _stock_pair(call: _Call) -> Cost:
-    secrets = [arg for arg in call.node.args[:2] if isinstance(arg, fx.Node) and call.secret(arg)]
-    return beaver_product(call.size(secrets[0]), call.size(secrets[1])) if len(secrets) > 1 else Cost()
-
-
-def _stock_embedding(call: _Call) -> Cost:
-    ids, table = call.given["ids"], call.given["weight"]
-    if not call.secret(ids):
-        return Cost()
-    return beaver_product(call.size(ids) * shape_of(table)[0], call.size(table))
-
-
-def _stock_norm(call: _Call) -> Cost:
-    size, rows = call.size(), call.rows(call.node)
-    cost = _stock_square(size) + _stock_inverse_root(rows) + beaver_product(size, rows)
-    weight = call.given["weight"]
-    return cost if weight is None else cost + beaver_product(size, call.size(weight))
-
-
-def _stock_maximum(rows: int, length: int) -> Cost:
-    """Halve each row int(ln length) times, then compare what is left pair by pair."""
-    cost, left = Cost(), length
-    for _ in range(int(math.log(length))):
-        pairs = rows * (left // 2)
-        cost += _stock_compare(pairs) + beaver_product(pairs, pairs).times(2)
-        left = left - left // 2
-    pairs = rows * left * (left - 1)
-    multiplied = Cost(STOCK_OPENED_BYTES * 2 * rows * left * max(left - 2, 0), math.ceil(math.log2(max(left - 1, 1))))
-    return cost + _stock_compare(pairs) + multiplied + beaver_product(rows * left, rows * left)
-
-
-def _stock_softmax(call: _Call) -> Cost:
-    size, rows = call.size(), call.rows(call.node)
-    weights = {
-        "exp": lambda: _stock_maximum(rows, size // max(rows, 1)) + _stock_exp(size),
-        "2quad": lambda: _stock_square(size),
-        "2relu": lambda: _stock_relu(call),
-    }[call.given["form"]]()
-    return weights + _stock_reciprocal(rows, positive=True) + beaver_product(size, rows)
-
-
-def _stock_sigmoid(size: int) -> Cost:
-    step = _stock_square(size) + beaver_product(size, size)
-    chosen = beaver_product(size, size).times(2)
-    return _stock_compare(size) + beaver_product(size, size) + _stock_exp(size) + step.times(SIGMOID_STEPS) + chosen
-
-
-def _stock_gelu(call: _Call) -> Cost:
-    """A Taylor series of erf whose odd powers are each computed anew, then two products."""
-    size, cost = call.size(), Cost()
-    for term in range(1, ERF_TERMS + 1):
-        power = 2 * term + 1
-        squares, products = power.bit_length() - 1, power.bit_count() - 1
-        cost += _stock_square(size).times(squares) + beaver_product(size, size).times(products)
-    return cost + beaver_product(size, size)
-
-
-def _stock_relu(call: _Call) -> Cost:
-    return _stock_compare(call.size()) + beaver_product(call.size(), call.size())
-
-
-_STOCK_RULES: dict[Callable[..., Any], Callable[[_Call], Cost]] = {
-    **dict.fromkeys((ops.linear, ops.matmul, ops.mul, ops.conv2d), _stock_pair),
-    **dict.fromkeys((ops.square, ops.quadratic), lambda call: _stock_square(call.size())),
-    ops.embedding: _stock_embedding,
-    **dict.fromkeys((ops.layer_norm, ops.rms_norm), _stock_norm),
-    ops.softmax: _stock_softmax,
-    ops.gelu: _stock_gelu,
-    ops.relu: _stock_relu,
-    ops.exp: lambda call: _stock_exp(call.size()),
-    ops.reciprocal: lambda call: _stock_reciprocal(call.size(), positive=False),
-    ops.rsqrt: lambda call: _stock_inverse_root(call.size()),
-    **dict.fromkeys((ops.sigmoid, ops.tanh), lambda call: _stock_sigmoid(call.size())),
-    ops.silu: lambda call: _stock_sigmoid(call.size()) + beaver_product(call.size(), call.size()),
 }

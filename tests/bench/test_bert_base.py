@@ -7,9 +7,11 @@ from rich.console import Console
 from transformers import BertConfig
 from typer.testing import CliRunner
 
+import mpccompile
 from mpccompile.bench import bars, bert_base, race
 from mpccompile.bench.bert_base import Setting
 from mpccompile.bench.command import app
+from mpccompile.errors import OptionError
 from mpccompile.report.compare import Cost
 from mpccompile.report.profile import Profile, Row
 
@@ -62,6 +64,54 @@ def test_scaling_multiplies_what_the_layers_take_and_nothing_else():
     # The median run took twice as long as the one that says where its time went.
     assert (scaled.online_seconds, scaled.offline_seconds) == pytest.approx((2 + 6 * 12, 1 + 3 * 12))
     assert (scaled.bytes_sent, scaled.rounds) == pytest.approx((100 + 300 * 12, 3 + 6 * 12))
+
+
+def test_what_is_not_timed_by_statement_is_scaled_as_told_and_a_layer_may_count_once():
+    rows = (
+        Row("linear", "bert.encoder.layer.0.output", 1, (300, 200), 6, 3.0),
+        Row("linear", "bert.encoder.layer.1.output", 1, (100, 90), 6, 1.0),
+    )
+    profile = Profile(rows, 4.0, 2.0, (400, 290), 50, 12, None)
+    scaled = race.scaled(Cost("ours", 4.0, 2.0, 400, 50, 12), profile, 11, apart=1, offline_factor=8)
+    assert (scaled.online_seconds, scaled.offline_seconds) == pytest.approx((3 * 11 + 1, 16))
+    assert (scaled.bytes_sent, scaled.offline_bytes, scaled.rounds) == pytest.approx((3400, 400, 72))
+
+
+def test_layers_that_did_not_run_cost_what_they_would_have():
+    config = BertConfig(**{**TINY.to_dict(), "num_hidden_layers": 5})
+    found = {}
+    for layers in (3, 5):
+        course = race.Course(config, 4, our_layers=layers)
+        inputs = race._inputs(config, 4)
+        ours = mpccompile.compile(race._model(config, layers), example_inputs=inputs)
+        (package,) = ours.packages
+        lines = {row.line: row for row in package.traffic}
+        rows = tuple(
+            Row(each.op, each.module_path, 1, lines[each.line].bytes_sent, lines[each.line].rounds, 0.0)
+            for each in package.statements
+            if each.line in lines
+        )
+        sent = sum(max(row.bytes_sent) for row in rows)
+        rounds = sum(row.rounds for row in rows)
+        profile = Profile(rows, 0.0, 0.0, (sent, sent), package.offline_bytes, rounds, None)
+        cost = Cost("ours", 0.0, 0.0, sent, package.offline_bytes, rounds)
+        found[layers] = race._all_layers(cost, profile, course)
+    assert found[3].bytes_sent == pytest.approx(found[5].bytes_sent, rel=0.03)
+    assert found[3].offline_bytes == pytest.approx(found[5].offline_bytes, rel=0.03)
+    # The head opens more or less, with what it sees.
+    assert found[3].rounds == pytest.approx(found[5].rounds, rel=0.06)
+
+
+def test_queries_alone_are_scaled():
+    one, two = (race._model(TINY, 1, scale).state_dict() for scale in (1.0, 2.0))
+    assert {name for name in one if not one[name].equal(two[name])} == {
+        "bert.encoder.layer.0.attention.self.query.weight"
+    }
+
+
+def test_one_layer_of_several_is_refused():
+    with pytest.raises(OptionError, match="too few"):
+        race.Course(BertConfig(), our_layers=1)
 
 
 def test_bars_are_held_to_their_figures():

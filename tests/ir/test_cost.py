@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import BertConfig, BertModel
 
+from mpccompile import compiler
 from mpccompile.ir import ops
-from mpccompile.ir.cost import Cost, cost_of, stock_cost_of, total_cost
+from mpccompile.ir.cost import Cost, cost_of, total_cost
 from mpccompile.ir.program import Secrecy
 from mpccompile.ir.secrecy import infer
+from mpccompile.ir.stock_cost import stock_cost_of
+from mpccompile.options import Options
 from mpccompile.runtime import functions as mpc
 from mpccompile.runtime.party import PlanningParty, activate
 from mpccompile.runtime.row_weights import SoftmaxRange
@@ -191,6 +198,56 @@ ESTIMATED = {
         lambda b: b.call(ops.softmax, b.input("x", values(*X))),
     ),
 }
+
+RANGES = {
+    "exp": SoftmaxRange(-4, 4, ((0.1, 3.0),)),
+    "2quad": SoftmaxRange(-4, 4, ((10.0, 60.0),)),
+    "2relu": SoftmaxRange(-4, 4, ((2.0**-6, 10.0),)),
+}
+
+
+@pytest.mark.parametrize("width", [3, 16])
+@pytest.mark.parametrize("form", RANGES)
+def test_attending_costs_about_what_a_dry_run_says(form, width):
+    y = (2, 4, width)
+    exact = planned(mpc.attend, shared(*X), shared(*y), None, form, scope=RANGES[form], tolerance=1e-3)
+    estimate = closed_form(lambda b: b.call(ops.attend, b.input("x", values(*X)), b.input("y", values(*y)), None, form))
+    assert estimate.bytes_sent == pytest.approx(exact.bytes_sent, rel=0.1)
+    assert estimate.rounds == pytest.approx(exact.rounds, abs=2)
+
+
+def test_values_that_were_opened_are_not_opened_again_to_be_weighed():
+    def build(b):
+        x, y = b.input("x", values(*X)), b.input("y", values(2, 4, 5))
+        return [b.call(ops.square, y), b.call(ops.attend, x, y)]
+
+    def alone(b):
+        return [b.call(ops.attend, b.input("x", values(*X)), b.input("y", values(2, 4, 5)))]
+
+    assert costs(alone)["attend"].bytes_sent - costs(build)["attend"].bytes_sent == 8 * 2 * 4 * 5
+
+
+@pytest.mark.parametrize("form", ["exact", "2quad", "2relu"])
+def test_a_small_bert_costs_about_what_its_dry_run_says(form):
+    config = BertConfig(vocab_size=30, hidden_size=16, num_attention_heads=2, num_hidden_layers=2, intermediate_size=32)
+    seen = []
+    ids = torch.arange(12)[None]
+    with tempfile.TemporaryDirectory() as folder:
+        package = compiler.build(
+            BertModel(config, add_pooling_layer=False).eval(),
+            {"input_ids": ids},
+            Path(folder),
+            options=Options(softmax=form),
+            observer=lambda program, _record: seen.append(program),
+        )
+    lines = {row.line for row in package.statements if row.op == "attend"}
+    exact = sum(max(row.bytes_sent) for row in package.traffic if row.line in lines)
+    levels = infer(seen[-1])
+    attends = [cost_of(node, levels) for node in seen[-1].graph.nodes if node.target is ops.attend]
+    assert len(attends) == 2
+    assert sum(cost.bytes_sent for cost in attends) == pytest.approx(exact, rel=0.25)
+    sent = sum(max(row.bytes_sent) for row in package.traffic)
+    assert total_cost(seen[-1]).bytes_sent == pytest.approx(sent, rel=0.3)
 
 
 def closed_form(build):
