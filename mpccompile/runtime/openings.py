@@ -66,8 +66,8 @@ def truncate(x: Shared, frac_bits: int) -> Protocol[Shared]:
 
     Where the party truncates locally, each shifts its own share of a full word. That is right, within one unit, unless
     the shares add up beyond the ring, which they do with probability |z| / 2^64 for a value of z units: then the result
-    is off by 2^(64-s) units. A narrow ring has no room for that, nor has a value with more fractional bits than a product
-    has, such as a series in fine fixed point: those are truncated exactly all the same.
+    is off by 2^(64-s) units. A narrow ring has no room for that, nor has a value with more fractional bits than a
+    product has, such as a series in fine fixed point: those are truncated exactly all the same.
 
     Args:
         x: A secret with |x| < 2^(m - 3 - x.frac_bits), m = x.bits; the result's shares are right modulo 2^64.
