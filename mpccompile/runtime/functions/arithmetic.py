@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from mpccompile.runtime.functions.values import Secret, Value, added, divided, secret, size_of, times, usual
-from mpccompile.runtime.party import Protocol, current, private_function
+from mpccompile.runtime.party import Protocol, current
 from mpccompile.runtime.products import square as squared
 from mpccompile.runtime.shared import Shared
+from mpccompile.runtime.statements import private_function
 
 
 @private_function

@@ -8,10 +8,11 @@ import torch
 
 from mpccompile.runtime.functions.values import Secret, Value, secret, usual
 from mpccompile.runtime.openings import shared_view
-from mpccompile.runtime.party import Protocol, private_function, together
+from mpccompile.runtime.party import Protocol, together
 from mpccompile.runtime.softmax import SoftmaxRange
 from mpccompile.runtime.softmax import attend as mixed_values
 from mpccompile.runtime.softmax import softmax as shifted_softmax
+from mpccompile.runtime.statements import private_function
 
 if TYPE_CHECKING:
     from mpccompile.runtime.shared import Shared
