@@ -57,26 +57,35 @@ def depths_of(graph: fx.Graph, rounds: Mapping[str, int]) -> dict[str, int]:
     return depths
 
 
-def dependencies(program: Program) -> nx.DiGraph:
+def dependencies(program: Program, measured: Mapping[str, int] | None = None) -> nx.DiGraph:
     """Return the dependency graph: a node for each value with its ``rounds``, an edge from each operand to its reader.
 
     Edges carry the rounds of the reader as ``rounds``.
+
+    Args:
+        program: A lowered program.
+        measured: Rounds by the name of the node, 0 for others; by default those of the cost model.
     """
     graph = nx.DiGraph()
-    for node, rounds in rounds_of(program).items():
+    for node, estimated in rounds_of(program).items():
+        rounds = estimated if measured is None else measured.get(node.name, 0)
         graph.add_node(node.name, rounds=rounds)
         graph.add_edges_from(((operand.name, node.name) for operand in node.all_input_nodes), rounds=rounds)
     return graph
 
 
-def critical_path(program: Program) -> tuple[list[str], int]:
+def critical_path(program: Program, measured: Mapping[str, int] | None = None) -> tuple[list[str], int]:
     """Find the chain of values whose rounds wait for each other the longest.
+
+    Args:
+        program: A lowered program.
+        measured: As in :func:`dependencies`.
 
     Returns:
         Names of the nodes on it that send messages, first to last, and the sum of their rounds: what a run takes when
         everything independent shares its rounds.
     """
-    graph = dependencies(program)
+    graph = dependencies(program, measured)
     path = nx.dag_longest_path(graph, weight="rounds")
     rounds = nx.get_node_attributes(graph, "rounds")
     sending = [name for name in path if rounds[name]]
