@@ -27,7 +27,7 @@ class Rounds:
 
     Attributes:
         one_by_one: If no statement ran beside another.
-        longest_chain: Of statements that wait for each other: no schedule of statements takes fewer.
+        longest_chain: On the critical path of statements that wait for each other, each at what it takes alone.
     """
 
     one_by_one: int

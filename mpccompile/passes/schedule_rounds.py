@@ -28,7 +28,8 @@ def schedule_rounds(program: Program) -> Program:
     after: ``%a = linear(%x, %w1)``, ``%c = linear(%x, %w2)``, ``%b = gelu(%a)``, ``matmul(%b, %c)``
 
     Within a depth, what sends messages comes first and what is local follows, both in the order they had. Inputs come
-    before everything, then the stored tensors.
+    before everything, then the stored tensors. The program is then written as ``a, c = mpc.together(...)`` where a dry
+    run, which knows the calibrated ranges, finds that this saves a round and costs no byte.
     """
     edit = edited(program)
     rounds = {node.name: count for node, count in rounds_of(program).items()}

@@ -15,6 +15,7 @@ from mpccompile.report.compare import Cost
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
+    from mpccompile.codegen.rehearse import Rounds
     from mpccompile.runtime.session import CallReport
 
 OUTPUT_OP = "output"
@@ -62,6 +63,7 @@ class Profile:
         peak_bytes: Most memory that (rank 0, rank 1) held since it started.
         costs: The same model run by others, where that was asked for; this one first.
         remark: What a reader of the numbers has to know besides.
+        schedule: Rounds of the statements one by one, and of the longest chain of them; None where nothing is known.
     """
 
     rows: tuple[Row, ...]
@@ -74,6 +76,7 @@ class Profile:
     peak_bytes: tuple[int, int] = (0, 0)
     costs: tuple[Cost, ...] = ()
     remark: str = ""
+    schedule: Rounds | None = None
 
     @classmethod
     def of(cls, package: Package, report: CallReport) -> Profile:
@@ -100,6 +103,7 @@ class Profile:
             None if package.options.target == "crypten" else _nonzero(measured) == _nonzero(static),
             report.peak_bytes,
             remark=f" {STOCK_LIMITS}" if package.options.target == "crypten" else "",
+            schedule=package.rounds,
         )
 
     def by_op(self) -> tuple[Row, ...]:
@@ -134,9 +138,16 @@ class Profile:
         agrees = {None: "", True: " The compiler's prediction was exact.", False: " The compiler's prediction DIFFERS."}
         table.caption = (
             f"Offline the dealer sent {self.offline_bytes / 1e6:.1f} MB"
-            f" in {self.offline_seconds:.2f} s.{agrees[self.static_agrees]}{self.remark}"
+            f" in {self.offline_seconds:.2f} s.{agrees[self.static_agrees]}{self._saved()}{self.remark}"
         )
         return table
+
+    def _saved(self) -> str:
+        """Say what running statements side by side saves, and what no order of them can go below."""
+        if self.schedule is None:
+            return ""
+        chain, apart = self.schedule.longest_chain, self.schedule.one_by_one
+        return f" Of the {self.rounds} rounds {chain} are its critical path; one statement at a time takes {apart}."
 
     def text(self) -> str:
         """Return the tables as plain text."""
