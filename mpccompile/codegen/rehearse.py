@@ -44,7 +44,7 @@ class Rehearsed:
 
 
 class _Stage:
-    """Runs texts of one program on shapes alone."""
+    """Runs texts of one program on shapes alone, each once."""
 
     def __init__(
         self,
@@ -55,9 +55,16 @@ class _Stage:
     ) -> None:
         self._program, self._sites = program, sites
         self._description, self._constants = description, constants
+        self._known: dict[tuple[Item, ...], tuple[Emitted, Plan]] = {}
 
     def plan(self, items: Sequence[Item]) -> tuple[Emitted, Plan]:
         """Return the text and the plan of a program with its nodes written in this order."""
+        key = tuple(items)
+        if key not in self._known:
+            self._known[key] = self._run(items)
+        return self._known[key]
+
+    def _run(self, items: Sequence[Item]) -> tuple[Emitted, Plan]:
         emitted = emit(self._program, self._sites, items)
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "model.py"
@@ -66,8 +73,12 @@ class _Stage:
         return emitted, make_plan(model, self._description, self._constants)
 
     def costs(self, items: Sequence[Item]) -> Costs:
-        """Return what the statements cost in this order."""
-        return _by_node(*self.plan(items))
+        """Return what the statements cost in this order, and the verdict and the outputs as the graph's output."""
+        emitted, plan = self.plan(items)
+        lines = {**emitted.lines, self._program.graph.output_node().name: OUTPUT_LINE}
+        traffic = {row.line: row for row in plan.traffic}
+        found = {name: traffic[line] for name, line in lines.items() if line in traffic}
+        return {name: Sent(sum(row.bytes_sent), row.rounds) for name, row in found.items()}
 
 
 def rehearse(
@@ -82,19 +93,10 @@ def rehearse(
         constants: Its public tensors.
     """
     stage = _Stage(program, sites, description, constants)
-    items = one_by_one(program.graph)
-    emitted, plan = stage.plan(items)
-    alone = _by_node(emitted, plan)
-    _, chain = critical_path(program, {name: sent.rounds for name, sent in alone.items()})
-    outside = sum(row.rounds for row in plan.traffic if row.line == OUTPUT_LINE)
-    rounds = Rounds(sum(row.rounds for row in plan.traffic), chain + outside)
+    alone = stage.costs(one_by_one(program.graph))
+    rounds = {name: sent.rounds for name, sent in alone.items()}
+    _, chain = critical_path(program, rounds)
     items = side_by_side(program.graph, stage.costs, alone)
-    if any(len(item) > 1 for item in items):
-        _, plan = stage.plan(items)
-    return Rehearsed(emit(program, sites, items, {row.line: row for row in plan.traffic}), plan, rounds)
-
-
-def _by_node(emitted: Emitted, plan: Plan) -> dict[str, Sent]:
-    traffic = {row.line: row for row in plan.traffic}
-    found = {name: traffic[line] for name, line in emitted.lines.items() if line in traffic}
-    return {name: Sent(sum(row.bytes_sent), row.rounds) for name, row in found.items()}
+    _, plan = stage.plan(items)
+    known = Rounds(sum(rounds.values()), chain)
+    return Rehearsed(emit(program, sites, items, {row.line: row for row in plan.traffic}), plan, known)
