@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx
 
+from mpccompile.codegen.arrange import one_by_one
 from mpccompile.ir import ops
 from mpccompile.ir.program import Origin, Program, Secrecy, origin_of
 from mpccompile.ir.rewrite import value_of
 
 if TYPE_CHECKING:
+    from mpccompile.codegen.arrange import Item
     from mpccompile.codegen.ranges import Site
     from mpccompile.runtime.plan import Traffic
 
@@ -44,22 +46,36 @@ class Statement:
 
 @dataclass(frozen=True)
 class Emitted:
-    """Generated source and what each of its lines is."""
+    """Generated source and what each of its lines is.
+
+    Attributes:
+        source: The text of ``model.py``.
+        statements: What its lines are.
+        class_name: The class it holds.
+        lines: Line of each call, by the name of its node in the graph.
+    """
 
     source: str
     statements: tuple[Statement, ...]
     class_name: str
+    lines: Mapping[str, int] = field(default_factory=dict)
 
 
-def emit(program: Program, sites: Mapping[str, Site], traffic: Mapping[int, Traffic] | None = None) -> Emitted:
+def emit(
+    program: Program,
+    sites: Mapping[str, Site],
+    items: Sequence[Item] | None = None,
+    traffic: Mapping[int, Traffic] | None = None,
+) -> Emitted:
     """Return the source of ``model.py``.
 
     Args:
         program: A lowered program.
         sites: Calibrated arguments by node name.
+        items: The nodes in the order to write them, those that run side by side as one; by default one by one.
         traffic: Cost by line, for the comments; the text has the same lines with and without.
     """
-    return _ProtocolWriter(program, sites, traffic or {}).write()
+    return _ProtocolWriter(program, sites, traffic or {}).write(items)
 
 
 class Writer:
@@ -72,6 +88,7 @@ class Writer:
         self._statements: list[Statement] = []
         self._names: dict[fx.Node, str] = {}
         self._counts: dict[str, int] = {}
+        self._places: dict[str, int] = {}
         self._module_path: str | None = None
 
     def header(self, class_name: str) -> list[str]:
@@ -86,13 +103,20 @@ class Writer:
         """Return how an output is returned."""
         raise NotImplementedError
 
-    def write(self) -> Emitted:
-        """Return the source."""
+    def write(self, items: Sequence[Item] | None = None) -> Emitted:
+        """Return the source, its nodes in the order given, or in that of the graph."""
         class_name = identifier(self.program.name)
         self._lines += self.header(class_name)
-        for node in self.program.graph.nodes:
-            self._node(node)
-        return Emitted("\n".join(self._lines) + "\n", tuple(self._statements), class_name)
+        for item in items or one_by_one(self.program.graph):
+            if len(item) > 1:
+                self._group(item)
+            else:
+                self._node(item[0])
+        return Emitted("\n".join(self._lines) + "\n", tuple(self._statements), class_name, self._places)
+
+    def _group(self, nodes: Item) -> None:
+        """Write calls that run side by side; only protocols can."""
+        raise NotImplementedError
 
     def _node(self, node: fx.Node) -> None:
         if node.op == "placeholder":
@@ -113,18 +137,24 @@ class Writer:
         return f"{base}_{self._counts[base]}"
 
     def _call(self, node: fx.Node) -> None:
-        origin = origin_of(node)
-        if origin.module_path != self._module_path:
-            self._module_path = origin.module_path
-            self._lines += ["", f"        # {origin.module_path or 'the model itself'}"]
+        module_path = origin_of(node).module_path
+        if module_path != self._module_path:
+            self._module_path = module_path
+            self._lines += ["", f"        # {module_path or 'the model itself'}"]
         op = _OPS.get(node.target)
         code = self.expression(node, op) if op else f"{_aten(node.target)}({', '.join(self.arguments(node))})"
         name = self._names[node] = self._fresh(op or _aten(node.target).split(".")[-2])
-        line = len(self._lines) + 1
-        self._lines.append(f"        {name} = {code}  # {self._comment(line, node, origin)}")
+        self._line(node, op, f"        {name} = {code}")
+
+    def _line(self, node: fx.Node, op: str | None, code: str) -> None:
+        """Write a line and what is known of it."""
+        origin, line = origin_of(node), len(self._lines) + 1
+        self._lines.append(f"{code}  # {self._comment(line, node, origin)}")
+        self._places[node.name] = line
         if op:
             shape = tuple(int(size) for size in value_of(node).shape)
-            self._statements.append(Statement(line, op, name, origin.module_path, origin.source, shape))
+            statement = Statement(line, op, self._names[node], origin.module_path, origin.source, shape)
+            self._statements.append(statement)
 
     def _comment(self, line: int, node: fx.Node, origin: Origin) -> str:
         value = node.meta.get("val")
@@ -133,8 +163,9 @@ class Writer:
         if origin.source:
             parts.append(origin.source)
         row = self._traffic.get(line)
-        if row is not None and row.rounds:
-            parts.append(f"{_bytes(max(row.bytes_sent))}, {row.rounds} round{'s' * (row.rounds != 1)}")
+        if row is not None and any(row.bytes_sent):
+            rounds = [f"{row.rounds} round{'s' * (row.rounds != 1)}"] if row.rounds else []
+            parts.append(", ".join([_bytes(max(row.bytes_sent)), *rounds]))
         return "  ".join(parts)
 
     def arguments(self, node: fx.Node) -> list[str]:
@@ -164,6 +195,7 @@ class _ProtocolWriter(Writer):
         lines = [
             *opening(self.program, "on secret shares, written by mpccompile"),
             "After each statement: shape of the result, place in the original source, bytes each party sends, rounds.",
+            "Statements inside mpc.together share their messages; a shared round is the first one's that waits in it.",
             '"""',
             "",
             "import torch",
@@ -177,9 +209,27 @@ class _ProtocolWriter(Writer):
         return lines + [f"        {identifier(name)} = mpc.from_crypten({identifier(name)})" for name in secret]
 
     def expression(self, node: fx.Node, op: str) -> str:
+        return self._spelled(node, f"mpc.{op}")
+
+    def _group(self, nodes: Item) -> None:
+        named = [(node, _OPS[node.target]) for node in nodes]
+        calls = [(node, op, self._spelled(node, f"mpc.{op}.steps")) for node, op in named]
+        self._names.update({node: self._fresh(op) for node, op in named})
+        self._lines += ["", f"        {', '.join(self._names[node] for node in nodes)} = mpc.together("]
+        self._module_path = None
+        for node, op, code in calls:
+            module_path = origin_of(node).module_path
+            if module_path != self._module_path:
+                self._module_path = module_path
+                self._lines.append(f"            # {module_path or 'the model itself'}")
+            self._line(node, op, f"            {code},")
+        self._lines.append("        )")
+        self._module_path = None
+
+    def _spelled(self, node: fx.Node, function: str) -> str:
         site = self._sites.get(node.name)
         calibrated = [f"{key}={_literal(value)}" for key, value in site.keywords.items()] if site else []
-        return f"mpc.{op}({', '.join(self.arguments(node) + calibrated)})"
+        return f"{function}({', '.join(self.arguments(node) + calibrated)})"
 
     def result(self, value: str) -> str:
         return f"mpc.to_crypten({value})"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -16,15 +15,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mpccompile.codegen.emit import Emitted, Statement, emit
+from mpccompile.codegen.emit import Statement, identifier
 from mpccompile.codegen.emit_crypten import emit_crypten
+from mpccompile.codegen.rehearse import Rehearsed, Rounds, rehearse
 from mpccompile.errors import PackageError
 from mpccompile.ir import ops
 from mpccompile.ir.program import InputSpec, OutputSpec, PassRecord, Program, Secrecy
 from mpccompile.ir.rewrite import arguments, weight_data
 from mpccompile.options import Options
 from mpccompile.runtime.plan import Plan, Traffic
-from mpccompile.runtime.program import ProgramDescription, load_class, make_plan
+from mpccompile.runtime.program import ProgramDescription
 
 if TYPE_CHECKING:
     from mpccompile.codegen.ranges import Site
@@ -56,6 +56,7 @@ class Package:
         options: What it was compiled for.
         history: The passes.
         name: The model's class name.
+        rounds: What the rounds of a call are to be compared with; None where nothing is known of them.
     """
 
     folder: Path
@@ -67,6 +68,7 @@ class Package:
     options: Options
     history: tuple[PassRecord, ...]
     name: str
+    rounds: Rounds | None = None
 
 
 def write(program: Program, sites: Mapping[str, Site], options: Options, folder: Path) -> Package:
@@ -76,22 +78,18 @@ def write(program: Program, sites: Mapping[str, Site], options: Options, folder:
         PackageError: If the folder cannot be written.
     """
     secret, public = _weights(program)
-    stock = options.target == "crypten"
-    emitted = emit_crypten(program, options) if stock else emit(program, sites)
-    description = _description(program, emitted, secret, public, options)
+    description = _description(program, secret, public, options)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.py").write_text(emitted.source, encoding="utf-8")
-        plan = Plan((), (), 0)
-        if not stock:
-            described = ProgramDescription.from_json(description)
-            plan = make_plan(load_class(folder / "model.py", emitted.class_name), described, public)
-            emitted = emit(program, sites, {row.line: row for row in plan.traffic})
-            (folder / "model.py").write_text(emitted.source, encoding="utf-8")
+        if options.target == "crypten":
+            written = Rehearsed(emit_crypten(program, options), Plan((), (), 0), None)
+        else:
+            written = rehearse(program, sites, ProgramDescription.from_json(description), public)
+        (folder / "model.py").write_text(written.emitted.source, encoding="utf-8")
         save_file(secret, folder / "weights.safetensors")
         save_file(public, folder / "constants.safetensors")
-        _write_json(folder / "plan.json", _plan_json(plan))
-        manifest = _manifest(program, description, emitted, plan, options)
+        _write_json(folder / "plan.json", _plan_json(written.plan))
+        manifest = _manifest(program, description, written, options)
         manifest["sha256"] = {name: _digest(folder / name) for name in FILES}
         manifest["sha256"]["manifest"] = _manifest_digest(manifest)
         _write_json(folder / "manifest.json", manifest)
@@ -103,12 +101,8 @@ def write(program: Program, sites: Mapping[str, Site], options: Options, folder:
 def plan_of(program: Program, sites: Mapping[str, Site], options: Options) -> Plan:
     """Return the plan that a package for this package's own protocols would have, without writing one."""
     secret, public = _weights(program)
-    emitted = emit(program, sites)
-    described = ProgramDescription.from_json(_description(program, emitted, secret, public, options))
-    with tempfile.TemporaryDirectory(prefix="mpccompile-") as folder:
-        source = Path(folder) / "model.py"
-        source.write_text(emitted.source, encoding="utf-8")
-        return make_plan(load_class(source, emitted.class_name), described, public)
+    described = ProgramDescription.from_json(_description(program, secret, public, options))
+    return rehearse(program, sites, described, public).plan
 
 
 def read(folder: Path, files: Sequence[str] = FILES) -> Package:
@@ -186,7 +180,7 @@ def _weights(program: Program) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 
 def _description(
-    program: Program, emitted: Emitted, secret: Mapping[str, Tensor], public: Mapping[str, Tensor], options: Options
+    program: Program, secret: Mapping[str, Tensor], public: Mapping[str, Tensor], options: Options
 ) -> dict[str, Any]:
     fine, factors = _fine_weights(program), _factors(program)
     weights = [
@@ -210,7 +204,7 @@ def _description(
         for spec in program.inputs
     ]
     return {
-        "class_name": emitted.class_name,
+        "class_name": identifier(program.name),
         "inputs": inputs,
         "weights": weights,
         "frac_bits": options.frac_bits,
@@ -255,9 +249,7 @@ def _plan_json(plan: Plan) -> dict[str, Any]:
     return {"offline_bytes": plan.offline_bytes, "steps": [step.to_json() for step in plan.steps]}
 
 
-def _manifest(
-    program: Program, description: Mapping[str, Any], emitted: Emitted, plan: Plan, options: Options
-) -> dict[str, Any]:
+def _manifest(program: Program, description: Mapping[str, Any], written: Rehearsed, options: Options) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "versions": {name: version(name) for name in ("mpccompile", "torch", "crypten")},
@@ -266,9 +258,10 @@ def _manifest(
         "program": description,
         "inputs": [_input_json(spec) for spec in program.inputs],
         "output": asdict(program.output),
-        "statements": [asdict(statement) for statement in emitted.statements],
-        "traffic": [[row.line, *row.bytes_sent, row.rounds] for row in plan.traffic],
-        "offline_bytes": plan.offline_bytes,
+        "statements": [asdict(statement) for statement in written.emitted.statements],
+        "traffic": [[row.line, *row.bytes_sent, row.rounds] for row in written.plan.traffic],
+        "offline_bytes": written.plan.offline_bytes,
+        "rounds": None if written.rounds is None else asdict(written.rounds),
         "passes": [{**asdict(record), "seconds": 0.0} for record in program.history],
     }
 
@@ -308,6 +301,7 @@ def _package(folder: Path, manifest: Mapping[str, Any]) -> Package:
             Options.merged(None, manifest["options"]),
             history,
             manifest["name"],
+            None if manifest.get("rounds") is None else Rounds(**manifest["rounds"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PackageError(f"manifest.json is damaged ({error})", where=str(folder), hint="Compile again.") from error

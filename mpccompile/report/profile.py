@@ -17,6 +17,7 @@ from mpccompile.runtime.ring import WORD_BITS
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
+    from mpccompile.codegen.rehearse import Rounds
     from mpccompile.runtime.session import CallReport
 
 OUTPUT_OP = "output"
@@ -65,6 +66,7 @@ class Profile:
         costs: The same model run by others, where that was asked for; this one first.
         remark: What a reader of the numbers has to know besides.
         wraps: How many values such a call is expected to truncate wrongly; 0 unless parties truncate locally.
+        schedule: Rounds of the statements one by one, and of the longest chain of them; None where nothing is known.
     """
 
     rows: tuple[Row, ...]
@@ -78,6 +80,7 @@ class Profile:
     costs: tuple[Cost, ...] = ()
     remark: str = ""
     wraps: float = 0.0
+    schedule: Rounds | None = None
 
     @classmethod
     def of(cls, package: Package, report: CallReport, wraps: float = 0.0) -> Profile:
@@ -105,6 +108,7 @@ class Profile:
             report.peak_bytes,
             remark=_remark(package, wraps),
             wraps=wraps,
+            schedule=package.rounds,
         )
 
     def by_op(self) -> tuple[Row, ...]:
@@ -139,9 +143,16 @@ class Profile:
         agrees = {None: "", True: " The compiler's prediction was exact.", False: " The compiler's prediction DIFFERS."}
         table.caption = (
             f"Offline the dealer sent {self.offline_bytes / 1e6:.1f} MB"
-            f" in {self.offline_seconds:.2f} s.{agrees[self.static_agrees]}{self.remark}"
+            f" in {self.offline_seconds:.2f} s.{agrees[self.static_agrees]}{self._saved()}{self.remark}"
         )
         return table
+
+    def _saved(self) -> str:
+        """Say what running statements side by side saves, and what no order of them can go below."""
+        if self.schedule is None:
+            return ""
+        chain, apart = self.schedule.longest_chain, self.schedule.one_by_one
+        return f" Of the {self.rounds} rounds {chain} are its critical path; one statement at a time takes {apart}."
 
     def text(self) -> str:
         """Return the tables as plain text."""

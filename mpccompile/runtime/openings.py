@@ -12,7 +12,7 @@ from mpccompile.runtime import ring
 from mpccompile.runtime.kernels import compiled
 from mpccompile.runtime.party import Opening, Protocol, current, together
 from mpccompile.runtime.plan import Step
-from mpccompile.runtime.shared import Mask, Shared, Wire
+from mpccompile.runtime.shared import Arrival, Mask, Shared, Wire
 from mpccompile.runtime.views import view
 
 RING_BITS = 64
@@ -38,21 +38,32 @@ def shared_view(x: Shared, name: str, *params: Any) -> Shared:
 
 
 def masked(x: Shared, bits: int = RING_BITS) -> Protocol[Wire]:
-    """Open ``x`` under a mask modulo 2^bits, or return the wire it already has.
+    """Open ``x`` under a mask modulo 2^bits, or return the wire it has, or will have when this round is over.
 
     The mask is uniform modulo 2^64, hence modulo 2^bits, and used for nothing else, so what travels is uniform. Above
     the ring that the shares are right in, their sum tells about the masks of the operands they come from.
     """
-    known = x.wire(bits)
-    if known is not None:
-        return known
+    width = x.width(bits)
+    if width in x.opening:
+        yield ()
+    elif width is None:
+        yield (_mask_opening(x, bits),)
+    wire = x.wire(bits)
+    assert wire is not None  # noqa: S101 - narrows the type; the round that is over brought it
+    return wire
+
+
+def _mask_opening(x: Shared, bits: int) -> Opening:
     if bits > x.bits:
         raise MpcCompileError(f"shares that are right modulo 2^{x.bits} cannot be opened modulo 2^{bits}")
     mask = draw("mask", x.shape)
-    (delta,) = yield (Opening(x.share, bits, mask=mask.share),)
-    wire = Wire(delta, mask, bits, x.frac_bits)
-    x.wires.append(wire)
-    return wire
+
+    def land(delta: Tensor) -> None:
+        x.opening.discard(bits)
+        x.wires.append(Wire(delta, mask, bits, x.frac_bits))
+
+    x.opening.add(bits)
+    return Opening(x.share, bits, mask=mask.share, land=land)
 
 
 def truncate(x: Shared, frac_bits: int) -> Protocol[Shared]:
@@ -78,39 +89,55 @@ def truncate(x: Shared, frac_bits: int) -> Protocol[Shared]:
         return x
     if drop < 0:
         return Shared(x.share << -drop, frac_bits, bits=min(RING_BITS, bits - drop))
-    if frac_bits in x.truncated:
-        return x.truncated[frac_bits]
-    if current().truncation == "local" and bits == RING_BITS and x.frac_bits <= 2 * current().frac_bits:
-        x.truncated[frac_bits] = result = Shared(current().truncated_alone(x.share, drop), frac_bits)
-        return result
-    offset = 1 << (bits - HEADROOM_BITS)
+    if frac_bits not in x.truncated:
+        if _is_local(x):
+            x.truncated[frac_bits] = arrival = Arrival(
+                lambda share: Shared(current().truncated_alone(share, drop), frac_bits)
+            )
+            arrival.land(x.share)
+        else:
+            yield (_truncation(x, frac_bits),)
+    elif not x.truncated[frac_bits].landed:
+        yield ()
+    return x.truncated[frac_bits].result()
+
+
+def _is_local(x: Shared) -> bool:
+    party = current()
+    return party.truncation == "local" and x.bits == RING_BITS and x.frac_bits <= 2 * party.frac_bits
+
+
+def _truncation(x: Shared, frac_bits: int) -> Opening:
+    drop, bits = x.frac_bits - frac_bits, x.bits
+    keep = bits - drop
     mask = draw("mask", x.shape)
     high = draw("shift", x.shape, mask, params=(bits, drop))
-    rank0 = current().rank == 0
-    (opened,) = yield (Opening(x.share, bits, mask=mask.share, offset=offset if rank0 else 0),)
-    result = _quotient(opened, mask, high, bits, drop, offset)
-    x.truncated[frac_bits] = result = Shared(result.share, frac_bits, [_refit(result.wires[0], frac_bits)])
-    return result
+    top = draw("top_bit", x.shape, mask, params=(bits, RING_BITS - keep)) if keep < RING_BITS else None
+
+    def finish(opened: Tensor) -> Shared:
+        return _quotient(opened, high, top, bits, drop, frac_bits)
+
+    arrival = x.truncated[frac_bits] = Arrival(finish)
+    offset = _offset(bits) if current().rank == 0 else 0
+    return Opening(x.share, bits, mask=mask.share, offset=offset, land=arrival.land)
 
 
-def _refit(wire: Wire, frac_bits: int) -> Wire:
-    return Wire(wire.delta, wire.mask, wire.bits, frac_bits)
+def _offset(bits: int) -> int:
+    return 1 << (bits - HEADROOM_BITS)
 
 
-def _quotient(opened: Tensor, mask: Mask, high: Mask, bits: int, drop: int, offset: int) -> Shared:
-    keep, rank = bits - drop, current().rank
-    top = None
-    if keep < RING_BITS:
-        top = draw("top_bit", mask.share.shape, mask, params=(bits, RING_BITS - keep)).share
+def _quotient(opened: Tensor, high: Mask, top: Mask | None, bits: int, drop: int, frac_bits: int) -> Shared:
+    keep, rank, offset = bits - drop, current().rank, _offset(bits) >> drop
     if compiled.serves(opened):
-        public, share = compiled.quotient(opened, high.share, top, bits, drop, offset >> drop, rank)
-        return Shared(share, 0, [Wire(public, high, keep, 0)])
-    public = ring.logical_shift_right(opened, drop) - (offset >> drop)
+        carry = None if top is None else top.share
+        public, share = compiled.quotient(opened, high.share, carry, bits, drop, offset, rank)
+        return Shared(share, frac_bits, [Wire(public, high, keep, frac_bits)])
+    public = ring.logical_shift_right(opened, drop) - offset
     share = -high.share
     if top is not None:
         no_top = 1 - (ring.logical_shift_right(opened, bits - 1) & 1)
-        share = share + ((no_top * top) << keep)
-    return Shared(share + public if rank == 0 else share, 0, [Wire(public, high, keep, 0)])
+        share = share + ((no_top * top.share) << keep)
+    return Shared(share + public if rank == 0 else share, frac_bits, [Wire(public, high, keep, frac_bits)])
 
 
 def open_masks(*values: tuple[Shared, int]) -> Protocol[tuple[Wire, ...]]:

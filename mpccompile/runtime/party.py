@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, TypeVar
 from typing import Protocol as Protocol_
 
 import torch
@@ -21,7 +19,6 @@ from mpccompile.runtime.plan import Plan, Step, Traffic
 from mpccompile.runtime.prg import Prg
 from mpccompile.runtime.shared import Mask
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -42,6 +39,8 @@ class Opening:
             2^bits given what is public.
         offset: A number that this party adds.
         held: Whether this party has a share; only one that learns the value may have none.
+        land: Called with the opened value before any protocol goes on, so that all of them find it.
+        line: Statement of the program that the opening is booked on; None for the one that runs.
     """
 
     share: Tensor
@@ -51,6 +50,8 @@ class Opening:
     mask: Tensor | None = None
     offset: int = 0
     held: bool = True
+    land: Callable[[Tensor], None] | None = None
+    line: int | None = None
 
     @property
     def masked(self) -> Tensor:
@@ -92,11 +93,14 @@ class Ledger:
     line: int = 0
 
     def record(self, openings: Openings) -> None:
-        """Count one round and what each rank sends in it."""
-        entry = self.entries.setdefault(self.line, [0, 0, 0])
-        entry[0] += sum(opening.sent_bytes(0) for opening in openings)
-        entry[1] += sum(opening.sent_bytes(1) for opening in openings)
-        entry[2] += 1
+        """Count what each rank sends in one round, and the round itself on the first statement that waits in it."""
+        lines = [self.line if opening.line is None else opening.line for opening in openings] or [self.line]
+        for line in lines:
+            self.entries.setdefault(line, [0, 0, 0])
+        for line, opening in zip(lines, openings, strict=False):
+            self.entries[line][0] += opening.sent_bytes(0)
+            self.entries[line][1] += opening.sent_bytes(1)
+        self.entries[lines[0]][2] += 1
 
     def traffic(self) -> tuple[Traffic, ...]:
         """Return the counts in the order the statements ran."""
@@ -134,6 +138,21 @@ class Party:
     def truncated_alone(self, share: Tensor, drop: int) -> Tensor:
         """Return this party's share of a value truncated without a message (SecureML, IEEE S&P 2017)."""
         return share >> drop if self.rank == 0 else -(-share >> drop)
+
+    def exchange(self, openings: Openings) -> tuple[Tensor, ...]:
+        """Open in one round, and let every opened value land where others look for it."""
+        started = time.perf_counter()
+        opened = self.open(openings)
+        for opening, value in zip(openings, opened, strict=True):
+            if opening.land is not None:
+                opening.land(value)
+        if openings and openings[0].line is not None:
+            self.spend(openings[0].line, time.perf_counter() - started)
+        return opened
+
+    def spend(self, line: int, seconds: float) -> None:
+        """Book time on a statement."""
+        self.seconds[line] = self.seconds.get(line, 0.0) + seconds
 
     def public_coins(self, shape: Sequence[int]) -> Tensor:
         """Return random words that both parties know and nobody chose: coefficients of a zero test."""
@@ -225,13 +244,17 @@ def drive(protocol: Protocol[R]) -> R:
     try:
         request = next(protocol)
         while True:
-            request = protocol.send(party.open(request))
+            request = protocol.send(party.exchange(request))
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
 
 
 def together(*protocols: Protocol[Any]) -> Protocol[tuple[Any, ...]]:
-    """Run independent protocols side by side: what they open at the same step travels in one message."""
+    """Run independent protocols side by side: what they open at the same step travels in one message.
+
+    One that asks for nothing, ``yield ()``, waits for what another one opens at this step. Protocols go on in the order
+    given, so what the later one waits for was asked for by an earlier one.
+    """
     results: list[Any] = [None] * len(protocols)
     pending: dict[int, Openings] = {}
     replies: dict[int, tuple[Tensor, ...] | None] = dict.fromkeys(range(len(protocols)))
@@ -250,22 +273,6 @@ def together(*protocols: Protocol[Any]) -> Protocol[tuple[Any, ...]]:
             start += len(request)
         pending = {}
     return tuple(results)
-
-
-def private_function(steps: Callable[P, Protocol[R]]) -> Callable[P, R]:
-    """Turn a protocol into a function of the generated program; traffic is booked on the caller's line."""
-
-    @functools.wraps(steps)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        party = current()
-        line = sys._getframe(1).f_lineno  # noqa: SLF001 - documented, for all its name
-        party.ledger.line = line
-        started = time.perf_counter()
-        result = drive(steps(*args, **kwargs))
-        party.seconds[line] = party.seconds.get(line, 0.0) + time.perf_counter() - started
-        return result
-
-    return call
 
 
 class Channel(Protocol_):

@@ -60,8 +60,8 @@ def operands(x: Shared, y: Shared, result_shape: tuple[int, ...], bound: float |
     need = needed_bits(x.frac_bits + y.frac_bits, bound)
     if math.prod(result_shape) > REUSE_FACTOR * (math.prod(x.shape) + math.prod(y.shape)):
         need = RING_BITS
-    left, right = x.wire(need), y.wire(need)
-    width = max(need, min(wire.bits for wire in (left, right) if wire)) if left or right else RING_BITS
+    left, right = x.width(need), y.width(need)
+    width = min((bits for bits in (left, right) if bits), default=RING_BITS)
     opened = yield from open_masks((x, width if left is None else need), (y, width if right is None else need))
     return opened[0], opened[1]
 
@@ -140,7 +140,7 @@ def static_product(
         grows = math.prod(_static_shape(x.shape, weight.shape, kind)) > math.prod(x.shape)
         if grows and not last:
             need = RING_BITS
-        (wire,) = yield from open_masks((x, need if last or x.wire(need) else RING_BITS))
+        (wire,) = yield from open_masks((x, need if last or x.width(need) else RING_BITS))
     result = apply_static(wire, weight, kind)
     if last and isinstance(x, Shared):
         result.bits = min(result.bits, needed_bits(result.frac_bits, bound))

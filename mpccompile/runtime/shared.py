@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,38 @@ class Wire:
         return Wire(self.delta + offset, self.mask, self.bits, self.frac_bits)
 
 
+class Arrival:
+    """What an opening on its way will bring, worked out once, by whoever asks first."""
+
+    def __init__(self, finish: Callable[[Tensor], Shared]) -> None:
+        self._finish = finish
+        self._opened: Tensor | None = None
+        self._result: Shared | None = None
+
+    def land(self, opened: Tensor) -> None:
+        """Take the opened value."""
+        self._opened = opened
+
+    @property
+    def landed(self) -> bool:
+        """Whether the result can be asked for."""
+        return self._opened is not None or self._result is not None
+
+    def result(self) -> Shared:
+        """Return what came of the opened value, and keep nothing else.
+
+        Raises:
+            MpcCompileError: If it has not landed.
+        """
+        if self._result is None:
+            if self._opened is None:
+                raise MpcCompileError("a protocol went on before the value that it waits for was opened")
+            self._result = self._finish(self._opened)
+            self._opened = None
+            del self._finish
+        return self._result
+
+
 @dataclass
 class Shared:
     """A secret tensor: this party's additive share in Z_2^64, in fixed point.
@@ -49,13 +82,15 @@ class Shared:
         bits: The shares are right modulo 2^bits; below 64 only for a product of narrow wires, until it is truncated.
         wires: Masked openings of this very value, reused by every operation that needs one.
         truncated: The same value at fewer fractional bits, once some operation has asked for it.
+        opening: Widths of the masked openings on their way; each becomes a wire in the next round.
     """
 
     share: Tensor
     frac_bits: int
     wires: list[Wire] = field(default_factory=list)
-    truncated: dict[int, Shared] = field(default_factory=dict)
+    truncated: dict[int, Arrival] = field(default_factory=dict)
     bits: int = 64
+    opening: set[int] = field(default_factory=set)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -66,6 +101,11 @@ class Shared:
         """Return the narrowest wire of at least ``bits`` bits, if there is one."""
         wide = [wire for wire in self.wires if wire.bits >= bits]
         return min(wide, key=lambda wire: wire.bits, default=None)
+
+    def width(self, bits: int) -> int | None:
+        """Return the width of the narrowest wire of at least ``bits`` bits, those of the round being made included."""
+        widths = [*(wire.bits for wire in self.wires), *self.opening]
+        return min((width for width in widths if width >= bits), default=None)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,15 @@ def test_the_critical_path_follows_the_slower_branch():
     assert rounds == 2 + 1 + 2
 
 
+def test_the_critical_path_of_measured_rounds():
+    b = Builder()
+    x = b.input("x", values(2, 4))
+    slow = b.call(ops.gelu, b.call(ops.linear, x, b.weight("w", 4, 4)))
+    program = b.program(b.call(ops.mul, slow, b.call(ops.square, x)))
+    assert critical_path(program, {"square": 5, "linear": 2, "gelu": 2, "mul": 1}) == (["square", "mul"], 6)
+    assert critical_path(program, {"linear": 2, "gelu": 4, "mul": 0, "square": 1}) == (["linear", "gelu"], 6)
+
+
 def test_the_critical_path_is_shorter_than_the_sum():
     program = family("bert")
     _, rounds = critical_path(program)

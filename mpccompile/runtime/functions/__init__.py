@@ -6,6 +6,8 @@ only rank 1 knows) or a torch tensor or number (public). Calibrated ranges come 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mpccompile.runtime import checks
 from mpccompile.runtime.crypten_bridge import from_crypten, to_crypten
 from mpccompile.runtime.functions.arithmetic import (
@@ -25,8 +27,12 @@ from mpccompile.runtime.functions.linear import conv2d, embedding, linear, matmu
 from mpccompile.runtime.functions.norms import layer_norm, rms_norm
 from mpccompile.runtime.functions.pooling import avg_pool2d, max_pool2d
 from mpccompile.runtime.functions.rearrange import concat, expand, gather_rows, permute, reshape, take
-from mpccompile.runtime.party import Protocol, private_function, together
 from mpccompile.runtime.row_weights import SoftmaxRange
+from mpccompile.runtime.statements import private_function
+from mpccompile.runtime.statements import side_by_side as together
+
+if TYPE_CHECKING:
+    from mpccompile.runtime.party import Protocol
 
 __all__ = [
     "SoftmaxRange",

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from mpccompile.runtime.functions.values import Range, Secret, Value, added, divided, secret, size_of, times, usual
-from mpccompile.runtime.party import Protocol, current, private_function
+from mpccompile.runtime.party import Protocol, current
 from mpccompile.runtime.products import square as squared
 from mpccompile.runtime.quadratics import quadratic as of_degree_two
 from mpccompile.runtime.shared import Shared
+from mpccompile.runtime.statements import private_function
 
 
 @private_function

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from mpccompile.runtime.functions.values import Secret, Value, secret, usual
 from mpccompile.runtime.openings import shared_view
-from mpccompile.runtime.party import Protocol, private_function, together
+from mpccompile.runtime.party import Protocol, together
 from mpccompile.runtime.softmax import attend as mixed_values
 from mpccompile.runtime.softmax import softmax as divided_weights
+from mpccompile.runtime.statements import private_function
 
 if TYPE_CHECKING:
     from mpccompile.runtime.row_weights import SoftmaxRange

@@ -9,8 +9,9 @@ from mpccompile.runtime.functions.values import Range, Secret, usual
 from mpccompile.runtime.inverse import reciprocal as invert
 from mpccompile.runtime.inverse import result_bits
 from mpccompile.runtime.inverse import rsqrt as inverse_root
-from mpccompile.runtime.party import Protocol, current, private_function
+from mpccompile.runtime.party import Protocol, current
 from mpccompile.runtime.series import evaluate, expect_range, fit, precision_for
+from mpccompile.runtime.statements import private_function
 
 if TYPE_CHECKING:
     from mpccompile.runtime.shared import Shared

@@ -11,9 +11,10 @@ from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import ring
 from mpccompile.runtime.functions.values import Secret, Value, added, fixed, secret, size_of, usual
 from mpccompile.runtime.openings import shared_view, truncate
-from mpccompile.runtime.party import Protocol, current, private_function, together
+from mpccompile.runtime.party import Protocol, current, together
 from mpccompile.runtime.products import apply_static, needed_bits, open_one_hot, product, static_product
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
+from mpccompile.runtime.statements import private_function
 
 
 @private_function

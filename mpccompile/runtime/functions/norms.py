@@ -8,9 +8,10 @@ from mpccompile.runtime.functions.values import Range, Secret, Value, added, div
 from mpccompile.runtime.inverse import result_bits
 from mpccompile.runtime.inverse import rsqrt as inverse_root
 from mpccompile.runtime.openings import masked, truncate
-from mpccompile.runtime.party import Protocol, current, private_function, together
+from mpccompile.runtime.party import Protocol, current, together
 from mpccompile.runtime.products import product, static_product, sum_of_squares
 from mpccompile.runtime.shared import Shared, StaticWeight
+from mpccompile.runtime.statements import private_function
 
 
 @private_function

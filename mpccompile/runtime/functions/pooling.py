@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import compare, views
 from mpccompile.runtime.functions.values import Secret, divided, secret, size_of, usual
-from mpccompile.runtime.party import Protocol, current, private_function
+from mpccompile.runtime.party import Protocol, current
 from mpccompile.runtime.shared import Shared
+from mpccompile.runtime.statements import private_function
 
 
 @private_function

@@ -11,8 +11,9 @@ from torch import Tensor
 from mpccompile.runtime import views
 from mpccompile.runtime.functions.values import Secret, Value, fixed, raised_to, secret
 from mpccompile.runtime.openings import shared_view
-from mpccompile.runtime.party import Protocol, current, private_function
+from mpccompile.runtime.party import Protocol, current
 from mpccompile.runtime.shared import ClientValue, Shared
+from mpccompile.runtime.statements import private_function
 
 
 def _rearranged(x: Secret, name: str, *params: Any) -> Shared | ClientValue:
