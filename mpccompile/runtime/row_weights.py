@@ -144,7 +144,7 @@ def _reach(scope: SoftmaxRange) -> float:
     return max(abs(scope.low + QUAD_SHIFT), abs(scope.high + QUAD_SHIFT))
 
 
-SQUARE_BITS = 20
+SQUARE_BITS = 22
 """Significant bits of the largest square: with 24 of the inverse and 14 of the count they stay below the 61 that
 truncation takes."""
 

@@ -75,14 +75,10 @@ def test_names_are_checked_before_anything_is_compiled():
 @pytest.mark.parametrize(("family", "padding_mask"), [("bert", True), ("gpt2", True), ("gpt2", False), ("vit", False)])
 def test_private_answers_are_those_of_the_approximated_model(family, padding_mask, softmax):
     from mpccompile import compiler
-    from mpccompile.capture.from_torch import capture
-    from mpccompile.lowering.lower import lower
-    from mpccompile.passes.driver import run_passes
 
     model, inputs = FAMILIES[family](padding_mask=padding_mask)
     options = Options(gelu="quad", softmax=softmax)
-    program = run_passes(lower(capture(model, inputs, options)), compiler.RECOGNISERS)
-    expected = run_passes(program, [compiler._approximate(options)], exact=False).reference[0]
+    expected = compiler.approximate(compiler.recognise(model, inputs, options), options).reference[0]
     with mpccompile.compile(model, example_inputs=inputs, options=options) as private:
         answer = private(**inputs).logits
         profile = private.last_profile()

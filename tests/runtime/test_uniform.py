@@ -29,9 +29,9 @@ COPIES = 4096
 ROWS = 1024
 FEWEST_SAMPLES = 512
 MANY_SAMPLES = 4096
-FALSE_ALARM = 1e-12
+FALSE_ALARM = 5e-13
 """For one count. The suite makes fewer than 10^5, so that it raises a false alarm less than once in 10^6 runs."""
-MOST_COUNTS = 50_000
+MOST_COUNTS = 100_000
 
 Program = Callable[..., Any]
 Secret = tuple[Any, ...]
