@@ -41,6 +41,8 @@ def bert_base(
     result = benchmark.run(setting, Console())
     if json is not None:
         json.write_text(dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
+    if not result.passed:
+        raise typer.Exit(1)
 
 
 @app.command("mpcformer")

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from mpccompile.bench.networks import ASSUMED, HERE, NETWORKS, Network
+from mpccompile.bench.networks import ASSUMED, HERE, NETWORKS, online_seconds, seconds
 from mpccompile.bench.race import OURS, STOCK
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from mpccompile.bench.parts import Pair, Part
+    from mpccompile.ir.network import Network
     from mpccompile.report.compare import Cost
 
 EXACT = "exact"
@@ -94,8 +95,8 @@ def against_table(part: Part) -> Table:
     for column in columns:
         table.add_column(column, justify="right")
     for name, pair in part.pairs.items():
-        theirs = [network.seconds(pair.stock) for network in NETWORKS]
-        ours = [(network.online_seconds(pair.ours), network.seconds(pair.ours)) for network in NETWORKS]
+        theirs = [seconds(network, pair.stock) for network in NETWORKS]
+        ours = [(online_seconds(network, pair.ours), seconds(network, pair.ours)) for network in NETWORKS]
         ratios = [stock / mine for stock, both in zip(theirs, ours, strict=True) for mine in both]
         table.add_row(name, *(f"{ratio:.1f}" for ratio in ratios))
     table.caption = "Stock's time is with its triples in both: it makes them during the call."
@@ -105,8 +106,8 @@ def against_table(part: Part) -> Table:
 def gains(pair: Pair, base: Pair, engine: str, network: Network) -> tuple[float, float]:
     """Return how many times as fast as ``base`` an engine computes ``pair``: online, and with what is offline."""
     cost, exact = _cost(pair, engine), _cost(base, engine)
-    online = network.online_seconds(exact) / network.online_seconds(cost)
-    return online, network.seconds(exact) / network.seconds(cost)
+    online = online_seconds(network, exact) / online_seconds(network, cost)
+    return online, seconds(network, exact) / seconds(network, cost)
 
 
 def print_conclusion(parts: Iterable[Part], console: Console) -> None:

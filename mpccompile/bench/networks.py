@@ -1,45 +1,33 @@
-"""What a run would take over a network: a model made of what was measured, not a measurement."""
+"""What a measured run would take over a network: a model made of what was measured, not a measurement."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from mpccompile.ir import network as known
+from mpccompile.ir.network import Network
 
 if TYPE_CHECKING:
     from mpccompile.report.compare import Cost
 
-BITS_PER_BYTE = 8
-
-
-@dataclass(frozen=True)
-class Network:
-    """What lies between the parties, and between the dealer and a party.
-
-    Attributes:
-        name: What a table calls it.
-        bits_per_second: In each direction.
-        latency_seconds: What is charged for a round: a round trip, though the parties send at the same time.
-    """
-
-    name: str
-    bits_per_second: float
-    latency_seconds: float
-
-    def online_seconds(self, cost: Cost) -> float:
-        """Return the seconds of a call whose randomness is there already."""
-        return cost.online_seconds + self._sending(cost.bytes_sent) + cost.rounds * self.latency_seconds
-
-    def seconds(self, cost: Cost) -> float:
-        """Return the seconds of a call with the making of its randomness, which comes in one stream."""
-        return self.online_seconds(cost) + cost.offline_seconds + self._sending(cost.offline_bytes)
-
-    def _sending(self, count: float) -> float:
-        return count * BITS_PER_BYTE / self.bits_per_second
-
+__all__ = ["ASSUMED", "HERE", "LAN", "NETWORKS", "WAN", "online_seconds", "seconds"]
 
 HERE = Network("this machine", math.inf, 0.0)
-LAN = Network("LAN", 1e9, 0.5e-3)
-WAN = Network("WAN", 100e6, 40e-3)
+LAN, WAN = replace(known.LAN, name="LAN"), replace(known.WAN, name="WAN")
 NETWORKS = (HERE, LAN, WAN)
-ASSUMED = "LAN: 1 Gbps, 0.5 ms a round. WAN: 100 Mbps, 40 ms a round. Both modelled from bytes and rounds."
+ASSUMED = (
+    "LAN: 1 Gbit/s, 0.5 ms there and back; WAN: 100 Mbit/s, 40 ms. The messages of a round cross, so it waits for half"
+    " of that. Both are modelled from bytes and rounds."
+)
+
+
+def online_seconds(network: Network, cost: Cost) -> float:
+    """Return the seconds of a call whose randomness is there already."""
+    return cost.online_seconds + network.sending(cost.bytes_sent) + network.waiting(cost.rounds)
+
+
+def seconds(network: Network, cost: Cost) -> float:
+    """Return the seconds of a call with the making of its randomness, which comes in one stream."""
+    return online_seconds(network, cost) + cost.offline_seconds + network.sending(cost.offline_bytes)

@@ -11,6 +11,7 @@ from torch import Tensor
 from mpccompile.runtime import offline
 from mpccompile.runtime.openings import HEADROOM_BITS, RING_BITS, truncate
 from mpccompile.runtime.party import LiveParty, PlanningParty, Protocol, activate, drive
+from mpccompile.runtime.prg import Prg
 from mpccompile.runtime.shared import Shared
 
 CHUNK = 1 << 20
@@ -34,16 +35,17 @@ def count_wrong(total: int, seed: int, drop: int = 16, bits: int = RING_BITS) ->
     planner = PlanningParty(0)
     activate(planner)
     drive(_program(Shared(torch.empty(CHUNK, dtype=torch.int64, device="meta"), drop), bits))
-    plan = planner.plan()
+    plan, dealer = planner.plan(), offline.Dealer(seeds, {}, CPU)
+    streams = tuple(Prg(seed) for seed in seeds)
     wrong = 0
     for call, value in enumerate(_adversarial(total, seed, bits)):
         corrections: list[Tensor] = []
-        offline.Dealer(seeds, {}, CPU).deal(plan, call, corrections.append)
+        dealer.deal(plan, call, corrections.append)
         parties = [LiveParty(rank, CPU, 0, _Unused(), _seed(seed, "coins")) for rank in (0, 1)]
         for rank, party in enumerate(parties):
             arrived = iter(corrections)
             receive = _receiver(arrived)
-            party.begin(offline.prepare_pool(plan, call, rank, seeds[rank], {}, receive, CPU))
+            party.begin(offline.prepare_pool(plan, streams[rank].spawn(f"call {call}"), rank, {}, receive, CPU))
         # What a share is does not matter to a sum under a fresh mask; those of party 1 are zero.
         held = Shared(value, drop), Shared(torch.zeros_like(value), drop)
         one, two = _side_by_side(parties, [_program(share, bits) for share in held])
@@ -106,6 +108,10 @@ def _side_by_side(parties: list[LiveParty], protocols: list[Protocol[Shared]]) -
         if requests:
             pairs = list(zip(*requests, strict=True))
             opened = tuple(one.combined(one.packed(), other.packed()) for one, other in pairs)
+            for request in requests:
+                for opening, value in zip(request, opened, strict=True):
+                    if opening.land is not None:
+                        opening.land(value)
             replies = [opened, opened]
     activate(None)
     return [result for result in results if result is not None]

@@ -34,11 +34,19 @@ class Network:
     word_seconds: float = 4.0e-8
     product_seconds: float = 1.8e-10
 
+    def waiting(self, rounds: float) -> float:
+        """Return the seconds that so many rounds wait for messages."""
+        return rounds * self.round_trip_seconds / 2
+
+    def sending(self, count_bytes: float) -> float:
+        """Return the seconds that so many bytes take one way."""
+        return count_bytes / self.bytes_per_second
+
     def seconds(self, plan: Plan) -> Seconds:
         """Estimate what one call takes."""
-        waits = sum(row.rounds for row in plan.traffic) * self.round_trip_seconds / 2
-        sent = sum(max(row.bytes_sent) for row in plan.traffic) / self.bytes_per_second
-        dealt = plan.offline_bytes / self.bytes_per_second
+        waits = self.waiting(sum(row.rounds for row in plan.traffic))
+        sent = self.sending(sum(max(row.bytes_sent) for row in plan.traffic))
+        dealt = self.sending(plan.offline_bytes)
         words = sum(math.prod(step.shape) for step in plan.steps)
         products = sum(_products(step, plan) for step in plan.steps)
         return Seconds(waits, sent, dealt, words * self.word_seconds + products * self.product_seconds)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from mpccompile.errors import RangeExceeded
-from mpccompile.runtime.kernels.falling import Window, range_words
+from mpccompile.runtime.kernels.falling import WORD_BITS, Window, range_words
 from mpccompile.runtime.openings import RING_BITS, draw
 from mpccompile.runtime.party import Opening, Protocol, current, together
 
@@ -37,6 +37,8 @@ DIGEST_BYTES = 8
 COARSE_BITS = 4
 """The second test's window is 2^4 windows: it holds up to 11 of them and one beyond each end. Polynomials of values
 that it lets through hold at most 2^12, far from the 2^20 or more that they are taken modulo."""
+MOST_COARSER_BITS = 18
+"""A product of 12 neighbours below 2^20 holds at most 2^28 of the 2^32 that words are taken modulo."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,23 @@ def expect_window(wire: Wire, low: int, windows: int, window_bits: int, only: Te
     False, nothing is tested, because the value is not used.
     """
     _register(wire, low, windows, window_bits, only)
-    if window_bits + COARSE_BITS < wire.bits:
-        middle = low + (windows << window_bits) // 2
-        wide = window_bits + COARSE_BITS
+    middle = low + (windows << window_bits) // 2
+    for wide in wider_windows(window_bits, wire.bits):
         _register(wire, middle - (1 << (wide - 1)), 1, wide, only)
+
+
+def wider_windows(window_bits: int, bits: int) -> list[int]:
+    """Return log2 of the single windows of the tests that follow the first, the last of which sees the whole ring.
+
+    Words hold 32 bits, so a test sees values up to 2^(32 + window) ring units: each later window is wide enough for
+    what is left of the ring, or at most 2^18 times the one before, whose polynomial has no other zeros that near.
+    """
+    found: list[int] = []
+    width = window_bits
+    while width + COARSE_BITS < bits and (not found or width + WORD_BITS < bits):
+        width = max(width + COARSE_BITS, min(width + MOST_COARSER_BITS, bits - WORD_BITS))
+        found.append(width)
+    return found
 
 
 def _register(wire: Wire, low: int, windows: int, window_bits: int, only: Tensor | None) -> None:

@@ -35,14 +35,19 @@ class Dealer:
         self, seeds: tuple[bytes, bytes], masked_weights: Mapping[str, tuple[int, ...]], device: torch.device
     ) -> None:
         self._seeds = seeds
+        self._calls = tuple(Prg(seed) for seed in seeds)
         self._device = device
         self._shapes = masked_weights
         self._masks: dict[str, Tensor] = {}
         self._operands: dict[tuple[str, str, int], ring.Operand] = {}
 
     def deal(self, plan: Plan, call: int, send: Send) -> None:
-        """Compute every correlation of one call and send rank 1 its corrections, packed, in order."""
-        streams = tuple(Prg(seed).spawn(f"call {call}") for seed in self._seeds)
+        """Compute every correlation of one call and send rank 1 its corrections, packed, in order.
+
+        Raises:
+            DealerError: If a call of that number was dealt before.
+        """
+        streams = tuple(calls.spawn(f"call {call}") for calls in self._calls)
         values: dict[int, Dealt] = {}
         last_use = plan.last_use
         for key, step in enumerate(plan.steps):
@@ -104,9 +109,8 @@ def _own_share(step: Step, stream: Prg, rank: int) -> Tensor:
 
 def prepare_pool(
     plan: Plan,
-    call: int,
+    stream: Prg,
     rank: int,
-    seed: bytes,
     weights: Mapping[str, StaticWeight],
     receive: Receive,
     device: torch.device,
@@ -115,14 +119,12 @@ def prepare_pool(
 
     Args:
         plan: The offline program.
-        call: Number of the call in this session, never used twice.
+        stream: What this call expands to of the seed that this party has in common with the dealer; used up.
         rank: 0 or 1.
-        seed: The seed this party has in common with the dealer.
         weights: Static weights, for the offline half of their products.
         receive: Blocks for the next correction of so many bytes; called by rank 1 only.
         device: Where shares live.
     """
-    stream = Prg(seed).spawn(f"call {call}")
     shares: list[Tensor | None] = []
     for step in plan.steps:
         sources = [shares[source] for source in step.inputs]

@@ -66,6 +66,8 @@ class DealerWorker:
     def __init__(self, accept: Callable[[], Connection]) -> None:
         self._accept = accept
         self._seeds = (secrets.token_bytes(SEED_BYTES), secrets.token_bytes(SEED_BYTES))
+        # Kept for as long as the process lives: a program or a call that came twice would use its randomness twice.
+        self._roots = tuple(Prg(seed) for seed in self._seeds)
         self._links: dict[int, Connection] = {}
         self._programs: dict[str, tuple[offline.Dealer, Plan]] = {}
 
@@ -86,7 +88,7 @@ class DealerWorker:
         manifest = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
         description = ProgramDescription.from_json(manifest["program"])
         plan = read_plan(Path(folder))
-        seeds = tuple(Prg(seed).spawn(f"program {program}").bytes(SEED_BYTES) for seed in self._seeds)
+        seeds = tuple(root.spawn(f"program {program}").bytes(SEED_BYTES) for root in self._roots)
         dealer = offline.Dealer((seeds[0], seeds[1]), static_shapes(plan, description), self._device)
         self._programs[program] = (dealer, plan)
         return {}, {}
@@ -101,7 +103,7 @@ class DealerWorker:
 
 class _Loaded:
     def __init__(self, seed: bytes, model: Any, description: ProgramDescription, plan: Plan) -> None:
-        self.seed = seed
+        self.calls = Prg(seed)
         self.model = model
         self.description = description
         self.plan = plan
@@ -127,12 +129,12 @@ class PartyWorker:
         self._device = torch.device(device)
         messages.send(self._dealer, {"rank": self._rank})
         header, _tensors = messages.receive(self._dealer)
-        self._seed = bytes.fromhex(header["seed"])
-        self._coins = bytes.fromhex(header["coins"])
-        token = Prg(self._coins).spawn("greeting").bytes(GREETING_BYTES)
+        self._root = Prg(bytes.fromhex(header["seed"]))
+        self._coins = Prg(bytes.fromhex(header["coins"]))
+        token = self._coins.spawn("greeting").bytes(GREETING_BYTES)
         line = meet(self._rank, rendezvous, token, EXCHANGE_TIMEOUT_SECONDS)
         self._channel = SocketChannel(line, EXCHANGE_TIMEOUT_SECONDS)
-        self._pair_seed = self._agree_on_seed()
+        self._pair = Prg(self._agree_on_seed())
         self._expect_same_rounding()
         return {}, {}
 
@@ -156,7 +158,7 @@ class PartyWorker:
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         description = ProgramDescription.from_json(manifest["program"])
         plan = read_plan(path)
-        seed = Prg(self._seed).spawn(f"program {program}").bytes(SEED_BYTES)
+        seed = self._root.spawn(f"program {program}").bytes(SEED_BYTES)
         constants = load_file(path / "constants.safetensors")
         weights: dict[str, Any] = {name: tensor.to(self._device) for name, tensor in constants.items()}
         secret = load_file(path / "weights.safetensors") if self._rank == 0 else {}
@@ -200,9 +202,8 @@ class PartyWorker:
         loaded = self._programs[program]
         loaded.pools[call] = offline.prepare_pool(
             loaded.plan,
-            call,
+            loaded.calls.spawn(f"call {call}"),
             self._rank,
-            loaded.seed,
             loaded.offline_weights,
             lambda size: messages.receive_words(self._dealer, size),
             self._device,
@@ -212,7 +213,7 @@ class PartyWorker:
     def run(self, program: str, call: int, tensors: dict[str, Tensor], **_: Any) -> Reply:
         """Run one call; rank 1 gets the inputs and returns the outputs."""
         loaded = self._programs[program]
-        coin_seed = Prg(self._coins).spawn(f"call {program} {call}").bytes(SEED_BYTES)
+        coin_seed = self._coins.spawn(f"call {program} {call}").bytes(SEED_BYTES)
         bits, truncation = loaded.description.frac_bits, loaded.description.truncation
         party = LiveParty(self._rank, self._device, bits, self._channel, coin_seed, truncation)
         party.begin(loaded.pools.pop(call))
@@ -238,7 +239,7 @@ class PartyWorker:
 
     def _inputs(self, loaded: _Loaded, program: str, call: int, tensors: dict[str, Tensor]) -> list[Any]:
         inputs: list[Any] = []
-        stream = Prg(self._pair_seed).spawn(f"inputs {program} {call}")
+        stream = self._pair.spawn(f"inputs {program} {call}")
         bits = loaded.description.frac_bits
         for item in loaded.description.inputs:
             if item.kind == "public":

@@ -133,6 +133,8 @@ def test_command_passes_on_what_is_asked_and_writes_json(monkeypatch, tmp_path):
     asked = []
 
     class Result:
+        passed = True
+
         def to_json(self):
             return {"passed": True}
 

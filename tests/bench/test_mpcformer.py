@@ -64,7 +64,7 @@ def test_output_says_how_it_was_run_and_what_follows(measured):
     _, text, _ = measured
     assert "of 3 layers we ran 2 and stock CrypTen 1" in text
     assert "rank 0 makes the triples" in text
-    assert "LAN: 1 Gbps, 0.5 ms a round" in text
+    assert "LAN: 1 Gbit/s, 0.5 ms there and back" in text
     assert "Quad + 2Quad makes this engine so many times as fast" in text
 
 

@@ -15,6 +15,7 @@ import torch
 from mpccompile.runtime import offline, ring
 from mpccompile.runtime.party import LiveParty, Opening, PlanningParty, Truncation, activate, drive
 from mpccompile.runtime.plan import Plan, Step
+from mpccompile.runtime.prg import Prg
 from mpccompile.runtime.shared import ClientValue, Mask, Shared, StaticWeight
 
 CPU = torch.device("cpu")
@@ -164,7 +165,7 @@ def pool_of(
         assert correction.numel() == size
         return correction
 
-    return offline.prepare_pool(plan, call, rank, seeds[rank], weights, receive, CPU)
+    return offline.prepare_pool(plan, Prg(seeds[rank]).spawn(f"call {call}"), rank, weights, receive, CPU)
 
 
 def run_call(

@@ -378,3 +378,52 @@ def test_what_a_softmax_masks_is_neither_tested_nor_used(name):
 def test_the_sweeps_are_in_order():
     assert all(one < two for one, two in pairwise(far_values()))
     assert len(far_values()) > 80
+
+
+# ---------------------------------------------------------------------------------------------------- narrow windows
+
+
+def passes(x: int, low: int, windows: int, window_bits: int, bits: int) -> bool:
+    """Say whether every test of a value comes out as zero, whichever way its mask rounds."""
+    middle = low + (windows << window_bits) // 2
+    tests = [(low, windows, window_bits)]
+    tests += [(middle - (1 << (wide - 1)), 1, wide) for wide in checks.wider_windows(window_bits, bits)]
+
+    def zero(start: int, count: int, width: int, carry: int) -> bool:
+        u = ((((x - start) % (1 << bits)) >> width) + carry) % (1 << (bits - width))
+        return math.prod(u - factor for factor in range(count + 1)) % (1 << min(32, bits - width)) == 0
+
+    return all(any(zero(*test, carry) for carry in (0, 1)) for test in tests)
+
+
+@pytest.mark.parametrize("bits", [48, 56, 64])
+@pytest.mark.parametrize("window_bits", [1, 4, 8, 12, 16, 24])
+@pytest.mark.parametrize("windows", [2, 6, 11])
+def test_no_value_of_the_ring_passes_but_those_near_the_range(bits, window_bits, windows):
+    low = -(windows << window_bits) // 2
+    first, last = low - (1 << window_bits), low + ((windows + 1) << window_bits)
+    for inside in (low, 0, low + (windows << window_bits) - 1):
+        assert passes(inside, low, windows, window_bits, bits)
+    half = 1 << (bits - 1)
+    far = {sign * (1 << power) + near for power in range(bits) for sign in (1, -1) for near in (first, -1, 0, 1, last)}
+    far |= {count << power for count in (3, 5, 7) for power in range(bits - 3)}
+    for value in far:
+        wrapped = (value + half) % (1 << bits) - half
+        if not first <= wrapped < last:
+            assert not passes(wrapped, low, windows, window_bits, bits), wrapped
+
+
+@pytest.mark.parametrize(("frac_bits", "scope"), [(8, (-1.0, 1.0)), (16, (-0.02, 0.02))])
+def test_a_value_far_beyond_a_narrow_range_is_reported(frac_bits, scope):
+    def program(a):
+        return mpc.gelu(a, scope=scope, tolerance=1e-2)
+
+    def run(value):
+        x = torch.full((5,), scope[1] / 2, dtype=torch.float64)
+        x[3] = value
+        run_call(checked(program), share(x, frac_bits), frac_bits=frac_bits)
+
+    run(scope[0] / 3)
+    for power in range(2, TESTED_BITS - 2 - frac_bits):
+        with pytest.raises(RangeExceeded):
+            run(2.0**power)

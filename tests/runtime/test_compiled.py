@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -197,3 +199,16 @@ def test_range_words_agree_in_range_only(without):
             for rank, table in ((0, share), (1, other))
         ]
         assert (differ[0] != differ[1]).all()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_a_library_without_the_tile_unit_serves_all_the_same(tmp_path):
+    sources = sorted(map(str, Path(compiled.__file__).with_name("native").glob("*.c")))
+    target = tmp_path / "kernels.so"
+    command = ["cc", "-shared", "-fPIC", "-D__clang__", "-std=gnu11", *sources, "-o", str(target)]
+    subprocess.run(command, check=True, capture_output=True)
+    library = compiled.bound(str(target))
+    assert library.mpc_amx_available() == 0
+    one, message = words(9), torch.empty(72, dtype=torch.uint8)
+    library.mpc_pack(one.data_ptr(), None, 0, 9, 8, message.data_ptr())
+    assert torch.equal(message, ring.pack(one, 64))

@@ -16,7 +16,7 @@ import pytest
 import torch
 from scipy.stats import chi2, norm
 
-from mpccompile.runtime import checks, ring
+from mpccompile.runtime import checks, correlations, ring
 from mpccompile.runtime import functions as mpc
 from mpccompile.runtime.openings import draw, masked, truncate
 from mpccompile.runtime.party import Opening, current
@@ -129,7 +129,8 @@ def held(party: WatchedParty) -> list[Seen]:
     found = []
     for step, mask in party.drawn:
         rows = mask.share.reshape(mask.share.shape[0], -1) if step.kind in SEVERAL else mask.share.reshape(1, -1)
-        found += [seen(f"its {step.kind}", rows[place], 64) for place in {0, len(rows) - 1}]
+        bits = 32 if step.kind in correlations.NARROW else 64
+        found += [seen(f"its {step.kind}", rows[place].to(torch.int64), bits) for place in {0, len(rows) - 1}]
     return [item for item in found if item.words.numel() >= FEWEST_SAMPLES]
 
 

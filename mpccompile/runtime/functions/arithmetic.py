@@ -31,7 +31,7 @@ def sub(x: Value, y: Value) -> Protocol[Shared]:
 def neg(x: Secret) -> Protocol[Shared]:
     """Negate; no message."""
     value = secret(x)
-    return Shared(-value.share, value.frac_bits)
+    return Shared(-value.share, value.frac_bits, bits=value.bits)
     yield ()
 
 

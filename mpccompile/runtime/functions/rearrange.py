@@ -62,7 +62,8 @@ def concat(xs: Sequence[Value], dim: int) -> Protocol[Shared]:
         else:
             public = fixed(x, bits)
             shares.append(public if current().rank == 0 else torch.zeros_like(public))
-    return Shared(torch.cat(shares, dim), bits)
+    width = min(raised_to(secret(x), bits).bits for x in xs if isinstance(x, Secret))
+    return Shared(torch.cat(shares, dim), bits, bits=width)
     yield ()
 
 

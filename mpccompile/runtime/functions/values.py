@@ -66,7 +66,8 @@ def aligned(x: Shared, y: Shared) -> tuple[Shared, Shared]:
 
 def raised_to(x: Shared, frac_bits: int) -> Shared:
     """Return a secret at ``frac_bits`` fractional bits, no fewer than it has, exactly."""
-    return x if x.frac_bits == frac_bits else Shared(x.share << (frac_bits - x.frac_bits), frac_bits)
+    shift = frac_bits - x.frac_bits
+    return x if shift == 0 else Shared(x.share << shift, frac_bits, bits=min(ring.WORD_BITS, x.bits + shift))
 
 
 def usual(x: Value) -> Protocol[Shared]:

@@ -52,10 +52,16 @@ def library() -> ctypes.CDLL | None:
     spec = importlib.util.find_spec("mpccompile.runtime.kernels._native")
     if spec is None or spec.origin is None:
         return None
-    loaded = ctypes.CDLL(spec.origin)
+    return bound(spec.origin)
+
+
+def bound(path: str) -> ctypes.CDLL:
+    """Load the library at ``path``; kernels that the processor or the compiler has no instructions for are left out."""
+    loaded = ctypes.CDLL(path)
     for name, types in _SIGNATURES.items():
-        function = getattr(loaded, name)
-        function.argtypes, function.restype = types, None
+        function = getattr(loaded, name, None)
+        if function is not None:
+            function.argtypes, function.restype = types, None
     return loaded
 
 

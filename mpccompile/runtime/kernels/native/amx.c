@@ -153,7 +153,7 @@ ON_TILES static void clear_sums(void)
 }
 
 /* Add the sums, times 2^(8 level), to the result of 32 by 32. */
-ON_TILES static void collect(int64_t *result, int level, int tall)
+ON_TILES static void collect(uint64_t *result, int level, int tall)
 {
     int32_t sums[PAIR * PAIR][SIDE * SIDE] __attribute__((aligned(64)));
     _tile_stored(0, sums[0], SIDE * 4);
@@ -164,9 +164,9 @@ ON_TILES static void collect(int64_t *result, int level, int tall)
     }
     for (int part = 0; part < PAIR * tall; part++)
         for (int row = 0; row < SIDE; row++) {
-            int64_t *to = result + (part / PAIR * SIDE + row) * PAIR * SIDE + part % PAIR * SIDE;
+            uint64_t *to = result + (part / PAIR * SIDE + row) * PAIR * SIDE + part % PAIR * SIDE;
             for (int n = 0; n < SIDE; n++)
-                to[n] += (int64_t)((uint64_t)(int64_t)sums[part][row * SIDE + n] << (8 * level));
+                to[n] += (uint64_t)(int64_t)sums[part][row * SIDE + n] << (8 * level);
         }
 }
 
@@ -177,11 +177,11 @@ struct operand {
 
 /* Write one block of 32 by 32 of a product, all levels and all pieces of the inner dimension. */
 ON_TILES static void multiply_block(struct operand left, struct operand right, int tall, int wide, int64_t depth,
-                                    int levels, int64_t *result)
+                                    int levels, uint64_t *result)
 {
     int most = left.digits < right.digits ? left.digits : right.digits;
     int64_t piece = MOST_PAIRS / most / DEPTH, next = depth * TILE_BYTES;
-    memset(result, 0, sizeof(int64_t) * PAIR * PAIR * SIDE * SIDE);
+    memset(result, 0, sizeof(uint64_t) * PAIR * PAIR * SIDE * SIDE);
     for (int64_t start = 0; start < depth; start += piece)
         for (int level = 0; level < levels && level < left.digits + right.digits - 1; level++) {
             clear_sums();
@@ -203,7 +203,7 @@ ON_TILES void mpc_amx_multiply(const uint8_t *left, const uint8_t *right, int64_
                                int64_t columns, int left_digits, int right_digits, int levels, int signs, int64_t *out)
 {
     int64_t depth = (inner + DEPTH - 1) / DEPTH, wide = (columns + SIDE - 1) / SIDE, tall = (rows + SIDE - 1) / SIDE;
-    int64_t block[PAIR * PAIR * SIDE * SIDE] __attribute__((aligned(64)));
+    uint64_t block[PAIR * PAIR * SIDE * SIDE] __attribute__((aligned(64)));
     _tile_loadconfig(&CONFIGURATION);
     for (int64_t item = 0; item < batch; item++, out += rows * columns)
         for (int64_t n = 0; n < wide; n += PAIR)
