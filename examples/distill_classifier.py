@@ -9,12 +9,14 @@ Run it with: python examples/distill_classifier.py --task digits --seeds 3
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 import mpccompile
@@ -22,8 +24,16 @@ from mpccompile import DistillationConfig, Stage
 from mpccompile.demo.classifier import Size, encode, train_classifier
 from mpccompile.demo.snippets import Snippet, build_snippets
 from mpccompile.distill import Ablations, Plan, ablate
+from mpccompile.distill.ablations import FULL, Outcome
+from mpccompile.evaluation.table import table
+
+if TYPE_CHECKING:
+    from mpccompile.evaluation.evaluate import Evaluation
 
 Columns = dict[str, Tensor]
+PRIVATE_ROWS = 16
+"""Rows of one private call."""
+CALIBRATION_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,13 @@ def digits_task(*, quick: bool, epochs: int | None) -> Task:
 TASKS: dict[str, Callable[..., Task]] = {"digits": digits_task, "snippets": snippets_task}
 
 
-def run(task: Task, seeds: int, folder: Path | None = None, **approximations: Any) -> Ablations:
+def run(
+    task: Task,
+    seeds: int,
+    folder: Path | None = None,
+    keep: Callable[[Outcome, mpccompile.Distilled], None] | None = None,
+    **approximations: Any,
+) -> Ablations:
     """Distil the task's teacher with each seed, and train the same student without distillation."""
     example = {name: column[: task.batch_size] for name, column in task.train.items() if name != "labels"}
     return ablate(
@@ -115,7 +131,20 @@ def run(task: Task, seeds: int, folder: Path | None = None, **approximations: An
         task.test,
         config=task.config,
         plan=Plan(("full", "w/o d"), tuple(range(seeds)), folder),
+        keep=keep,
     )
+
+
+def privately(task: Task, student: mpccompile.Distilled, limit: int, **approximations: Any) -> Evaluation:
+    """Compile the task's model with a student's weights, and classify test rows on secret shares."""
+    model = student.load_into(copy.deepcopy(task.teacher))
+    rows = {name: column for name, column in task.train.items() if name != "labels"}
+    examples = [
+        {name: column[start : start + PRIVATE_ROWS] for name, column in rows.items()}
+        for start in range(0, min(CALIBRATION_ROWS, len(task.train["labels"])), PRIVATE_ROWS)
+    ]
+    with mpccompile.compile(model, example_inputs=examples, **approximations) as private:
+        return mpccompile.evaluate(private, task.test, limit=limit)
 
 
 def main(arguments: list[str] | None = None) -> Ablations:
@@ -127,13 +156,22 @@ def main(arguments: list[str] | None = None) -> Ablations:
     parser.add_argument("--quick", action="store_true", help="smaller models, less training: only to see it run")
     parser.add_argument("--gelu", default="quad")
     parser.add_argument("--softmax", default="2quad")
+    parser.add_argument("--private", type=int, default=256, help="test rows to run privately with each full student")
     parser.add_argument("--folder", type=Path, default=None, help="keep checkpoints, logs and ablations.csv here")
     given = parser.parse_args(arguments)
     task = TASKS[given.task](quick=given.quick, epochs=given.epochs)
-    found = run(task, given.seeds, given.folder, gelu=given.gelu, softmax=given.softmax)
-    from rich import print as show
+    approximations = {"gelu": given.gelu, "softmax": given.softmax}
+    evaluations: list[Evaluation] = []
 
+    def keep(outcome: Outcome, student: mpccompile.Distilled) -> None:
+        if outcome.arm == FULL and given.private:
+            evaluations.append(privately(task, student, given.private, **approximations))
+
+    found = run(task, given.seeds, given.folder, keep, **approximations)
+    show = Console().print
     show(found.table())
+    for evaluation in evaluations:
+        show(table(evaluation))
     return found
 
 

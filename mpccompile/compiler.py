@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mpccompile.capture.from_torch import capture
 from mpccompile.codegen import package
 from mpccompile.codegen.ranges import calibrate, with_input_limits
+from mpccompile.errors import InputError
 from mpccompile.ir.program import PassRecord, Program
 from mpccompile.lowering.lower import lower
 from mpccompile.passes.driver import run_passes
@@ -96,6 +97,7 @@ def build(
     program = approximate(program, options, observer=observer)
     program = run_passes(program, passes, observer=observer)
     batches = [program.example_inputs, *(in_order(program, batch) for batch in calibration)]
+    expect_finite(program, batches)
     program, sites = with_ranges(program, batches, options)
     logger.info("compiled %s: %d operations", program.name, len(program.graph.nodes))
     return package.write(program, sites, options, folder)
@@ -125,6 +127,18 @@ def with_ranges(
     """Return a program with limits on its inputs, and its calibrated sites, from inputs it may see."""
     program = with_input_limits(program, batches, options)
     return program, calibrate(program, batches, options) if options.target == "mpccompile" else {}
+
+
+def expect_finite(program: Program, batches: Sequence[Sequence[Tensor]]) -> None:
+    """Refuse examples that no range can be calibrated on.
+
+    Raises:
+        InputError: If an input holds NaN or infinity.
+    """
+    for batch in batches:
+        for spec, value in zip(program.inputs, batch, strict=True):
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise InputError("the example input holds NaN or infinity", where=f"input {spec.name}")
 
 
 def passes_for(options: Options) -> tuple[Pass, ...]:

@@ -35,7 +35,9 @@ def bert_base(
     from rich.console import Console
 
     from mpccompile.bench import bert_base as benchmark
+    from mpccompile.commands.files import check_writable
 
+    check_writable(json)
     setting = benchmark.Setting(layers, stock_layers, tokens, repeat, device)
     setting = replace(setting, mpcformer=False, trained=False, truncations=0) if quick else setting
     result = benchmark.run(setting, Console())
@@ -65,7 +67,9 @@ def mpcformer(
     from rich.console import Console
 
     from mpccompile.bench import mpcformer as benchmark
+    from mpccompile.commands.files import check_writable
 
+    check_writable(json)
     places, runs = (benchmark.QUICK, 1) if quick else (benchmark.PLACES, repeat)
     parts = benchmark.run(benchmark.Setting(places, tuple(only or ()), runs, device), Console(), json)
     if any(part.failed for part in parts):

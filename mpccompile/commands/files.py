@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -143,10 +144,17 @@ def check_writable(path: Path | None) -> None:
     """Find out before a long run that its outputs have no place.
 
     Raises:
-        InputError: If the folder does not exist.
+        InputError: If the folder does not exist or cannot be written to, or the path is one itself.
     """
-    if path is not None and not path.absolute().parent.is_dir():
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if not folder.is_dir():
         raise InputError("there is no such folder", where=str(path.parent))
+    if path.is_dir():
+        raise InputError("this is a folder, and a file is to be written", where=str(path), hint="Name a file in it.")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise InputError("nothing can be written there", where=str(path))
 
 
 def check_empty(folder: Path, *, force: bool) -> None:

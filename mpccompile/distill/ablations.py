@@ -22,6 +22,7 @@ from mpccompile.errors import DistillationError, OptionError
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
+    from mpccompile.distill.result import Distilled
     from mpccompile.ir.program import Program
 
 TEACHER, UNTRAINED = "teacher", "no training"
@@ -120,6 +121,7 @@ def ablate(
     validation: Any = None,
     config: DistillationConfig | None = None,
     plan: Plan = ALL,
+    keep: Callable[[Outcome, Distilled], None] | None = None,
 ) -> Ablations:
     """Train the student in full and without each part of the distillation, and measure all of them.
 
@@ -135,6 +137,7 @@ def ablate(
         validation: Rows to select weights by; the paper takes ``test`` for it.
         config: How the full student is trained; each arm is this with parts left out.
         plan: What is left out, how often, and where results go.
+        keep: Called with each outcome and its student.
 
     Raises:
         DataError: If the data does not fit the student, or has no labels.
@@ -147,6 +150,9 @@ def ablate(
     if validation is not None:
         # A generator can be read once.
         selection = judged if validation is test else read(validation, start, "validation")
+    if any(arm.startswith("w/o d") or arm == "w/o p,d" for arm in plan.arms):
+        # Found out now, and not after the arms that do without.
+        check_labels(train, logits_shape(start), regression=is_regression(start, config), what="data")
     teacher = teacher_program(model, start)
     outcomes = [Outcome(TEACHER, 0, _measured(teacher, judged, config), 0.0)]
     outcomes.append(Outcome(UNTRAINED, 0, _measured(start, judged, config), 0.0))
@@ -154,16 +160,18 @@ def ablate(
         for arm in plan.arms:
             own = replace(_without(arm, config), seed=seed)
             program = student_of(with_random_weights(model, seed)) if arm == "w/o p,d" else start
-            trained = distill(
-                teacher,
-                program,
-                train,
-                validation=selection,
-                config=own,
-                folder=None if plan.folder is None else plan.folder / _slug(arm, seed),
-                progress=plan.progress,
-            )
+            place = None if plan.folder is None else plan.folder / _slug(arm, seed)
+            try:
+                trained = distill(
+                    teacher, program, train, validation=selection, config=own, folder=place, progress=plan.progress
+                )
+            except DistillationError as error:
+                raise DistillationError(
+                    f"{arm}, seed {seed}: {error.what}", where=error.where, hint=error.hint
+                ) from error
             outcomes.append(Outcome(arm, seed, _measured(trained.program, judged, config), trained.history[-1].seconds))
+            if keep is not None:
+                keep(outcomes[-1], trained)
             if plan.folder is not None:
                 Ablations(tuple(outcomes)).save(plan.folder / "ablations.csv")
     return Ablations(tuple(outcomes))

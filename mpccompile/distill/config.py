@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -109,6 +110,8 @@ class DistillationConfig:
                 raise OptionError(
                     f"{name}={getattr(self, name)!r} is not a choice", hint=f"Use one of {', '.join(allowed)}."
                 )
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+            raise OptionError(f"device={self.device!r} is not a device", hint="Use cpu, cuda or cuda:0.")
         if not self.stages():
             raise OptionError("there is no stage to train", hint="Give layers, logits or labels.")
         for name in ("temperature", "gradient_norm", "checkpoint_steps"):

@@ -39,6 +39,7 @@ class Dataset:
                     where=f"input {name}",
                     hint="Row i of every input and label i belong to example i.",
                 )
+            _check_finite(name, value)
 
     def __len__(self) -> int:
         return int(self.labels.shape[0])
@@ -78,6 +79,14 @@ class Dataset:
             count = min(size, len(self) - start)
             rows[count:] = start
             yield {name: value[rows] for name, value in self.inputs.items()}, count
+
+
+def _check_finite(name: str, value: Tensor) -> None:
+    if value.is_floating_point() and len(value):
+        bad = (~value.isfinite()).flatten(1).any(1) if value.dim() > 1 else ~value.isfinite()
+        if bool(bad.any()):
+            row = int(bad.nonzero()[0])
+            raise InputError(f"row {row} of the data holds NaN or infinity", where=f"input {name}")
 
 
 def _check_labels(labels: Tensor) -> None:

@@ -14,6 +14,8 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "distill_classifier
 def test_students_are_compared_with_their_teacher(task, capsys):
     if task == "digits":
         pytest.importorskip("sklearn.datasets", reason="the digits are scikit-learn's")
-    found = runpy.run_path(str(EXAMPLE))["main"](["--task", task, "--quick", "--seeds", "1"])
+    found = runpy.run_path(str(EXAMPLE))["main"](["--task", task, "--quick", "--seeds", "1", "--private", "16"])
     assert [outcome.arm for outcome in found.outcomes] == ["teacher", "no training", "full", "w/o d"]
-    assert "w/o d" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "w/o d" in said
+    assert "private" in said
