@@ -68,8 +68,8 @@ def snippets_task(*, quick: bool, epochs: int | None) -> Task:
     # A quarter of the snippets, which overlap: all of them would take four times as long.
     train, test = (data.train[:96], data.test[:64]) if quick else (data.train[:2048], data.test)
     config = DistillationConfig(
-        layers=Stage(epochs or (1 if quick else 3), 5e-4, "linear", 0.1),
-        logits=Stage(1, 1e-4, "linear", 0.1),
+        layers=Stage(epochs or (1 if quick else 6), 5e-4, "linear", 0.1),
+        logits=Stage(1 if quick else 4, 2e-4, "linear", 0.1),
     )
     return Task(trained.model, columns(train), columns(test), 32, config)
 
