@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,7 @@ def build(
     options: Options,
     passes: Sequence[Pass] = EXACT_PASSES,
     calibration: Iterable[Mapping[str, Tensor]] = (),
+    resident: Mapping[str, float] | None = None,
     observer: Observer | None = None,
 ) -> Package:
     """Compile ``model`` for inputs shaped like ``example_inputs`` and write the package to ``folder``.
@@ -91,10 +93,12 @@ def build(
         options: What to compile for.
         passes: What follows the recognisers and the approximations, in order.
         calibration: More inputs of the same shapes to calibrate ranges with.
+        resident: Names of inputs and outputs that stay with the parties between calls, each with what its absolute
+            values are known to stay below so far.
         observer: Called after each pass.
     """
     program = recognise(model, example_inputs, options, observer=observer)
-    program = approximate(program, options, observer=observer)
+    program = staying(approximate(program, options, observer=observer), resident or {})
     program = run_passes(program, passes, observer=observer)
     batches = [program.example_inputs, *(in_order(program, batch) for batch in calibration)]
     expect_finite(program, batches)
@@ -119,6 +123,13 @@ def approximate(program: Program, options: Options, *, observer: Observer | None
     """Put the chosen approximations in the place of a recognised program's functions."""
     replace = functools.update_wrapper(functools.partial(replace_functions, options=options), replace_functions)
     return run_passes(program, [replace], exact=False, observer=observer)
+
+
+def staying(program: Program, resident: Mapping[str, float]) -> Program:
+    """Return a program whose inputs and outputs of these names stay with the parties."""
+    inputs = tuple(replace(spec, resident=spec.name in resident) for spec in program.inputs)
+    limits = tuple((key, resident[key]) for key in program.output.keys if key in resident)
+    return program.with_changes(inputs=inputs, output=replace(program.output, resident=limits))
 
 
 def with_ranges(

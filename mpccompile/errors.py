@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 class MpcCompileError(Exception):
     """Base of every error this package raises on purpose.
@@ -10,7 +15,12 @@ class MpcCompileError(Exception):
         what: One sentence saying what is wrong.
         where: Module path and source line, file, or argument name; empty when the sentence says it.
         hint: What the user can do about it.
+
+    Attributes:
+        generated: Where text was being generated, the ids [B, T] up to the error; None elsewhere.
     """
+
+    generated: Tensor | None = None
 
     def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         self.what = what

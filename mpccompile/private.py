@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
 import shutil
@@ -20,8 +19,12 @@ from torch import Tensor, nn
 
 from mpccompile import approximations, compiler
 from mpccompile.codegen import package as packages
+from mpccompile.codegen.answer import located, rebuild
 from mpccompile.errors import InputError, MpcCompileError
-from mpccompile.ir.program import OutputSpec, Secrecy
+from mpccompile.generation.choices import Choices
+from mpccompile.generation.generate import Generator, Recipe
+from mpccompile.generation.prompts import prompts_in, whole
+from mpccompile.ir.program import Secrecy
 from mpccompile.options import Options
 from mpccompile.report import compare
 from mpccompile.report.profile import Profile
@@ -62,6 +65,7 @@ class PrivateModel:
         self._session: Session | None = None
         self._scratch: Path | None = None
         self._last: tuple[Package, CallReport, dict[str, Tensor]] | None = None
+        self._generator: Generator | None = None
 
     @classmethod
     def from_package(cls, package: Package) -> PrivateModel:
@@ -80,7 +84,30 @@ class PrivateModel:
         """
         package, inputs = self._package_for(self._named(args, kwargs))
         outputs = self._run(package, inputs)
-        return _rebuild(package.output, outputs)
+        return rebuild(package.output, outputs)
+
+    def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **choices: Any) -> Tensor:
+        """Return prompts [B, T] with the tokens that follow, [B, T + new]; the client picks each from its logits.
+
+        Args:
+            input_ids: The prompts; texts of a batch are equally long.
+            attention_mask: A tokenizer's, which may hide nothing.
+            choices: As in transformers: the fields of :class:`mpccompile.generation.choices.Choices`.
+
+        Raises:
+            InputError: If the prompt is empty, too long or padded, or an id is outside the vocabulary.
+            OptionError: If a choice is unknown or means nothing.
+            PartyLost: If a party or the dealer ends; ``generated`` has the ids up to then.
+            RangeExceeded: If a private value leaves its calibrated range; it has ``generated`` too.
+        """
+        chosen, prompt = Choices.named(choices), whole(input_ids, attention_mask)
+        if self._generator is None:
+            if self._model is None:
+                raise MpcCompileError("a package holds no model to generate with", hint="Compile the model here.")
+            examples = tuple(prompts_in(self._calibration))
+            recipe = Recipe(self._model, self._options, self._passes, self._folder(), examples)
+            self._generator = Generator(recipe, self._run)
+        return self._generator.generate(prompt, chosen)
 
     def compile_for(self, inputs: Mapping[str, Any] | Sequence[Any]) -> Package:
         """Compile for inputs of these shapes now, calibrating on them, and return the package."""
@@ -236,20 +263,23 @@ class PrivateModel:
             raise _shape_error(self._current(), shapes)
         if self._packages:
             logger.info("new input shapes %s: capturing again", dict(shapes))
-        if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="mpccompile-"))
-            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
-        folder = self._scratch / f"program{len(self._packages)}"
+        folder = self._folder() / f"program{len(self._packages)}"
         same = [batch for batch in self._calibration if _shape_key(batch) == shapes]
         return compiler.build(self._model, given, folder, options=self._options, passes=self._passes, calibration=same)
 
-    def _run(self, package: Package, inputs: dict[str, Tensor]) -> list[Tensor]:
+    def _folder(self) -> Path:
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="mpccompile-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        return self._scratch
+
+    def _run(self, package: Package, inputs: dict[str, Tensor], first_row: int = 0) -> list[Tensor]:
         session = self._loaded(package)
         public = frozenset(spec.name for spec in package.inputs if spec.secrecy is Secrecy.PUBLIC)
         try:
-            outputs, report = session.run(_program_name(package), inputs, public)
+            outputs, report = session.run(_program_name(package), inputs, public, first_row)
         except MpcCompileError as error:
-            raise _located(package, error) from None
+            raise located(package, error) from None
         self._last = (package, report, inputs)
         return outputs
 
@@ -261,7 +291,7 @@ class PrivateModel:
         return self._session
 
     def _current(self) -> Package:
-        if self._last is not None:
+        if self._last is not None and any(self._last[0] is package for package in self.packages):
             return self._last[0]
         if not self._packages:
             raise MpcCompileError(
@@ -334,29 +364,6 @@ def _shape_error(package: Package, shapes: Shapes) -> InputError:
         where=f"input {wrong}",
         hint="Pad it, or compile the model for this shape.",
     )
-
-
-def _rebuild(output: OutputSpec, tensors: Sequence[Tensor]) -> Any:
-    """Return flat outputs in the model's own output type."""
-    if output.kind == "tensor":
-        return tensors[0]
-    if output.kind == "tuple":
-        return tuple(tensors)
-    values = dict(zip(output.keys, tensors, strict=True))
-    if output.kind == "model_output":
-        module, _, name = output.class_path.partition(":")
-        try:
-            return getattr(importlib.import_module(module), name)(**values)
-        except (ImportError, AttributeError):
-            logger.info("%s is not installed here, so the outputs come as a dict", output.class_path)
-    return values
-
-
-def _located(package: Package, error: MpcCompileError) -> MpcCompileError:
-    """Say where in the user's model a line of the generated program came from."""
-    lines = {f"model.py:{row.line}": f"{row.op} in {row.module_path} ({row.source})" for row in package.statements}
-    places = [lines.get(place, place) for place in error.where.split(", ")] if error.where else []
-    return type(error)(error.what, where="; ".join(places), hint=error.hint)
 
 
 def make(

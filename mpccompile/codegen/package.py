@@ -29,7 +29,7 @@ from mpccompile.runtime.program import ProgramDescription
 if TYPE_CHECKING:
     from mpccompile.codegen.ranges import Site
 
-FORMAT = 2
+FORMAT = 3
 FILES = ("model.py", "weights.safetensors", "constants.safetensors", "plan.json")
 FILES_BY_ROLE = {
     "0": FILES,
@@ -203,8 +203,10 @@ def _description(
         }
         for spec in program.inputs
     ]
+    resident = dict(program.output.resident)
     return {
         "class_name": identifier(program.name),
+        "resident": [[index, key] for index, key in enumerate(program.output.keys) if key in resident],
         "inputs": inputs,
         "weights": weights,
         "frac_bits": options.frac_bits,
@@ -238,6 +240,8 @@ def _factors(program: Program) -> set[str]:
 def _kind(spec: InputSpec) -> str:
     if spec.secrecy is Secrecy.PUBLIC:
         return "public"
+    if spec.resident:
+        return "resident"
     return "shared" if spec.dtype.is_floating_point else "client"
 
 
@@ -273,6 +277,7 @@ def _input_json(spec: InputSpec) -> dict[str, Any]:
         "dtype": _name(spec.dtype),
         "secrecy": spec.secrecy.value,
         "limit": spec.limit,
+        "resident": spec.resident,
     }
 
 
@@ -280,11 +285,17 @@ def _package(folder: Path, manifest: Mapping[str, Any]) -> Package:
     try:
         inputs = tuple(
             InputSpec(
-                row["name"], tuple(row["shape"]), getattr(torch, row["dtype"]), Secrecy(row["secrecy"]), row["limit"]
+                row["name"],
+                tuple(row["shape"]),
+                getattr(torch, row["dtype"]),
+                Secrecy(row["secrecy"]),
+                row["limit"],
+                row["resident"],
             )
             for row in manifest["inputs"]
         )
         output = manifest["output"]
+        resident = tuple((name, limit) for name, limit in output["resident"])
         statements = tuple(Statement(**{**row, "shape": tuple(row["shape"])}) for row in manifest["statements"])
         traffic = tuple(Traffic(line, (one, two), rounds) for line, one, two, rounds in manifest["traffic"])
         texts = ("skipped", "replaced")
@@ -294,7 +305,7 @@ def _package(folder: Path, manifest: Mapping[str, Any]) -> Package:
         return Package(
             folder,
             inputs,
-            OutputSpec(output["kind"], tuple(output["keys"]), output["class_path"]),
+            OutputSpec(output["kind"], tuple(output["keys"]), output["class_path"], resident),
             statements,
             traffic,
             manifest["offline_bytes"],

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -146,16 +146,36 @@ INPUT_MARGIN = 4.0
 
 
 def with_input_limits(program: Program, batches: Sequence[Sequence[Tensor]], options: Options) -> Program:
-    """Return the program with a limit on every secret float input: a power of two above what the batches hold."""
+    """Return the program with a limit on every secret float input: a power of two above what the batches hold.
+
+    What stays with the parties cannot be looked at, so its limit is one that is proven.
+    """
+    resident = _resident_limits(program)
     inputs = []
     for index, spec in enumerate(program.inputs):
-        if spec.secrecy is Secrecy.SECRET and spec.dtype.is_floating_point:
+        if spec.resident:
+            inputs.append(replace(spec, limit=resident[spec.name]))
+        elif spec.secrecy is Secrecy.SECRET and spec.dtype.is_floating_point:
             seen = max((float(batch[index].abs().max()) for batch in batches if batch[index].numel()), default=0.0)
             limit = 2.0 ** math.ceil(math.log2(max(1.0, seen * options.range_margin * INPUT_MARGIN)))
             inputs.append(replace(spec, limit=limit))
         else:
             inputs.append(spec)
-    return program.with_changes(inputs=tuple(inputs))
+    return program.with_changes(inputs=tuple(inputs), output=replace(program.output, resident=tuple(resident.items())))
+
+
+def _resident_limits(program: Program) -> dict[str, float]:
+    """Return the larger of the limit each resident output came with and of what it is proven to stay below."""
+    resident = dict(program.output.resident)
+    if not resident:
+        return resident
+    proven = bounds(program, {})
+    (results,) = program.graph.output_node().args
+    nodes = dict(zip(program.output.keys, cast("tuple[fx.Node, ...]", results), strict=True))
+    return {
+        name: max(given, 2.0 ** math.ceil(math.log2(max(1.0, proven[nodes[name].name]))))
+        for name, given in resident.items()
+    }
 
 
 class _Watcher(fx.Interpreter):

@@ -23,6 +23,7 @@ class InputSpec:
     """One tensor input of the program; ``name`` is the placeholder's target and the user's keyword.
 
     ``limit`` is what a secret float input's values may not exceed: proofs of what fits the ring start from it.
+    ``resident`` says that the parties hold the input as shares, from what earlier calls left with them.
     """
 
     name: str
@@ -30,6 +31,7 @@ class InputSpec:
     dtype: torch.dtype
     secrecy: Secrecy
     limit: float | None = None
+    resident: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,14 @@ class OutputSpec:
         kind: ``"tensor"``, ``"tuple"``, ``"dict"`` or ``"model_output"`` (a transformers ModelOutput).
         keys: Names of the outputs, in order; indices as text for tuples; ``("output",)`` for one tensor.
         class_path: ``module:Class`` of a model_output, else empty.
+        resident: Outputs that nobody learns: they stay with the parties as shares. Each with what the absolute values
+            of it, and of an input of its name, may not exceed.
     """
 
     kind: str
     keys: tuple[str, ...]
     class_path: str = ""
+    resident: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,17 @@ from torch import Tensor
 from mpccompile.errors import InputError, PackageError
 from mpccompile.runtime import checks
 from mpccompile.runtime.crypten_bridge import from_crypten, to_crypten
-from mpccompile.runtime.party import Opening, PlanningParty, Protocol, Truncation, activate, current, drive
+from mpccompile.runtime.openings import truncate
+from mpccompile.runtime.party import (
+    Opening,
+    PlanningParty,
+    Protocol,
+    Truncation,
+    activate,
+    current,
+    drive,
+    together,
+)
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
 
 if TYPE_CHECKING:
@@ -29,8 +39,8 @@ OUTPUT_LINE = 0
 class InputDescription:
     """One input of a program.
 
-    ``kind`` is ``"public"``, ``"shared"`` or ``"client"`` (integers rank 1 looks up); a shared input's values may not
-    exceed ``limit`` in size.
+    ``kind`` is ``"public"``, ``"shared"``, ``"client"`` (integers rank 1 looks up) or ``"resident"`` (shares that
+    earlier calls left with the parties); a shared input's values may not exceed ``limit`` in size.
     """
 
     name: str
@@ -56,13 +66,17 @@ class WeightDescription:
 
 @dataclass(frozen=True)
 class ProgramDescription:
-    """What the runtime needs to know of a package besides its code and weights."""
+    """What the runtime needs to know of a package besides its code and weights.
+
+    ``resident`` has the place and the name of each output that stays with the parties.
+    """
 
     class_name: str
     inputs: tuple[InputDescription, ...]
     weights: tuple[WeightDescription, ...]
     frac_bits: int
     truncation: Truncation = "exact"
+    resident: tuple[tuple[int, str], ...] = ()
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> ProgramDescription:
@@ -79,6 +93,7 @@ class ProgramDescription:
             ),
             values["frac_bits"],
             values["truncation"],
+            tuple((index, name) for index, name in values["resident"]),
         )
 
 
@@ -130,6 +145,29 @@ def reveal(outputs: Sequence[Shared]) -> Protocol[tuple[Tensor, ...]]:
     return opened
 
 
+@dataclass(frozen=True)
+class Delivered:
+    """What became of a call's outputs.
+
+    Attributes:
+        opened: What rank 1 learns, each with its fractional bits.
+        resident: What stays with the parties, by name.
+    """
+
+    opened: tuple[tuple[Tensor, int], ...]
+    resident: dict[str, Shared]
+
+
+def deliver(outputs: Sequence[Shared], description: ProgramDescription) -> Protocol[Delivered]:
+    """Reveal the outputs that rank 1 learns, and bring those that stay to the precision of an input, in one round."""
+    names = dict(description.resident)
+    shown = [output for index, output in enumerate(outputs) if index not in names]
+    staying = (truncate(outputs[index], description.frac_bits) for index in names)
+    opened, *kept = yield from together(reveal(shown), *staying)
+    bits = [output.frac_bits for output in shown]
+    return Delivered(tuple(zip(opened, bits, strict=True)), dict(zip(names.values(), kept, strict=True)))
+
+
 def make_plan(model_class: Any, description: ProgramDescription, constants: Mapping[str, Tensor]) -> Plan:
     """Run the generated class on shapes alone and return its plan.
 
@@ -149,7 +187,7 @@ def make_plan(model_class: Any, description: ProgramDescription, constants: Mapp
         inputs = [_shape_only(item, description.frac_bits) for item in description.inputs]
         outputs = drive(execute(model_class(weights), inputs))
         party.ledger.line = OUTPUT_LINE
-        drive(reveal(outputs))
+        drive(deliver(outputs, description))
     finally:
         activate(None)
     return party.plan()

@@ -190,15 +190,18 @@ class Session:
                 self._prepared[program].append((self._calls, seconds))
 
     def run(
-        self, program: str, inputs: Mapping[str, Tensor], public: frozenset[str]
+        self, program: str, inputs: Mapping[str, Tensor], public: frozenset[str], first_row: int = 0
     ) -> tuple[list[Tensor], CallReport]:
-        """Run one call: rank 1 gets every input, rank 0 the public ones; rank 1 returns the outputs."""
+        """Run one call: rank 1 gets every input, rank 0 the public ones; rank 1 returns the outputs.
+
+        Outputs that stay with the parties are put there from ``first_row`` on, and are not returned.
+        """
         shown = {name: tensor for name, tensor in inputs.items() if name in public}
         with self._lock:
             if not self._prepared[program]:
                 self.prepare(program)
             call, offline_seconds = self._prepared[program].pop(0)
-            header = {"command": "run", "program": program, "call": call}
+            header = {"command": "run", "program": program, "call": call, "first_row": first_row}
             replies = self._ask({"0": (header, shown), "1": (header, dict(inputs))})
         slow = max(float(reply["seconds"]) for reply, _ in replies.values())
         report, outputs = replies["1"]

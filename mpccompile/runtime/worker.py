@@ -29,7 +29,8 @@ from mpccompile.runtime.party import LiveParty, Pool, activate, drive
 from mpccompile.runtime.plan import Plan, Step
 from mpccompile.runtime.prg import Prg
 from mpccompile.runtime.products import prepared
-from mpccompile.runtime.program import ProgramDescription, check_limit, execute, load_class, reveal
+from mpccompile.runtime.program import ProgramDescription, check_limit, deliver, execute, load_class
+from mpccompile.runtime.resident import Residents
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
 
 SEED_BYTES = 32
@@ -123,6 +124,7 @@ class PartyWorker:
         self._rank = rank
         self._dealer = dealer
         self._programs: dict[str, _Loaded] = {}
+        self._residents = Residents()
 
     def start(self, device: str, rendezvous: str, **_: Any) -> Reply:
         """Meet the dealer and the other party."""
@@ -210,8 +212,15 @@ class PartyWorker:
         )
         return {"seconds": time.perf_counter() - started}, {}
 
-    def run(self, program: str, call: int, tensors: dict[str, Tensor], **_: Any) -> Reply:
-        """Run one call; rank 1 gets the inputs and returns the outputs."""
+    def run(self, program: str, call: int, tensors: dict[str, Tensor], first_row: int = 0, **_: Any) -> Reply:
+        """Run one call; rank 1 gets the inputs and returns the outputs, but for those that stay here.
+
+        Args:
+            program: Name of the program.
+            call: Number of the call.
+            tensors: Inputs that the controller may give this party.
+            first_row: Where the rows of outputs that stay are put; at 0 they replace those of earlier calls.
+        """
         loaded = self._programs[program]
         coin_seed = self._coins.spawn(f"call {program} {call}").bytes(SEED_BYTES)
         bits, truncation = loaded.description.frac_bits, loaded.description.truncation
@@ -223,18 +232,17 @@ class PartyWorker:
         try:
             outputs = drive(execute(loaded.model, inputs))
             party.ledger.line = 0
-            opened = drive(reveal(outputs))
+            delivered = drive(deliver(outputs, loaded.description))
         finally:
             activate(None)
+        for name, rows in delivered.resident.items():
+            self._residents.put(name, rows, first_row)
         seconds = time.perf_counter() - started
         traffic = [[row.line, *row.bytes_sent, row.rounds] for row in party.ledger.traffic()]
         report = {"seconds": seconds, "traffic": traffic, "line_seconds": sorted(party.seconds.items())}
         if self._rank == 0:
             return report, {}
-        plain = {
-            str(index): ring.decode(value, output.frac_bits)
-            for index, (value, output) in enumerate(zip(opened, outputs, strict=True))
-        }
+        plain = {str(index): ring.decode(value, frac_bits) for index, (value, frac_bits) in enumerate(delivered.opened)}
         return report, plain
 
     def _inputs(self, loaded: _Loaded, program: str, call: int, tensors: dict[str, Tensor]) -> list[Any]:
@@ -247,6 +255,8 @@ class PartyWorker:
             elif item.kind == "client":
                 plain = tensors[item.name] if self._rank == 1 else torch.zeros(item.shape, dtype=torch.int64)
                 inputs.append(ClientValue(plain.to(self._device, torch.int64)))
+            elif item.kind == "resident":
+                inputs.append(to_crypten(self._residents.get(item.name, item.shape, bits)))
             else:
                 share = stream.words(item.shape)
                 if self._rank == 1:

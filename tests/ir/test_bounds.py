@@ -53,6 +53,16 @@ def test_every_value_of_a_family_is_proven_and_below_its_bound(family):
         assert recorder.seen.get(name, 0.0) <= bound < 2**29, name
 
 
+def test_a_rotation_is_bound_at_every_position_not_at_the_examples():
+    class Turned(nn.Module):
+        def forward(self, x, position_ids):
+            return torch.nn.functional.layer_norm(x, (4,)) * torch.cos(position_ids.float())
+
+    inputs = {"x": torch.rand(1, 4), "position_ids": torch.tensor([[11]])}
+    found = proven(optimised(Turned(), inputs))
+    assert min(bound for name, bound in found.items() if name.startswith("mul")) >= 2.0
+
+
 def test_a_value_that_grows_without_a_norm_is_told_of_with_its_place():
     model = nn.Sequential(*(part for _ in range(6) for part in (nn.Linear(64, 64), nn.ReLU())))
     for layer in model[::2]:

@@ -1,0 +1,119 @@
+"""A language model as two modules that can be captured: one reads the prompt, one reads a token after it.
+
+Both return the logits of the last position and the keys and values that the tokens they read leave for later ones, as
+plain tensors: torch.export takes no cache object at its border.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mpccompile.errors import CaptureFailed
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+ROW_AXIS = -2
+"""The dim of keys and values [B, H, T, D] that has a row for each token."""
+
+
+def cache_names(layers: int) -> tuple[str, ...]:
+    """Return the names of keys and values, in the order of the layers."""
+    return tuple(f"{kind}_{layer}" for layer in range(layers) for kind in ("key", "value"))
+
+
+def _recording(past: dict[str, Tensor]) -> tuple[DynamicCache, dict[str, Tensor]]:
+    """Return a cache that starts with ``past``, and the dict that it notes each layer's new rows in."""
+    from transformers import DynamicCache
+
+    rows: dict[str, Tensor] = {}
+
+    class Recording(DynamicCache):
+        def update(
+            self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: Any, **_kwargs: Any
+        ) -> tuple[Tensor, Tensor]:
+            whole = []
+            for name, new in ((f"key_{layer_idx}", key_states), (f"value_{layer_idx}", value_states)):
+                rows[name] = new
+                whole.append(torch.cat([past[name], new], ROW_AXIS) if name in past else new)
+            return whole[0], whole[1]
+
+        def get_seq_length(self, layer_idx: int = 0) -> int:
+            held = past.get(f"key_{layer_idx}")
+            return 0 if held is None else int(held.shape[ROW_AXIS])
+
+        def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+            return self.get_seq_length(layer_idx) + query_length, 0
+
+    return Recording(), rows
+
+
+def _answer(model: nn.Module, past: dict[str, Tensor], **inputs: Tensor) -> dict[str, Tensor]:
+    cache, rows = _recording(past)
+    logits: Tensor = model(**inputs, past_key_values=cache, use_cache=True).logits[:, -1]
+    return {"logits": logits, **rows}
+
+
+class ReadPrompt(nn.Module):
+    """Reads a prompt of B texts of T tokens each.
+
+    Args:
+        model: A language model of transformers that takes ``past_key_values``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor) -> dict[str, Tensor]:
+        """Return ``logits`` [B, V] of the last position, and each layer's keys and values [B, H, T, D]."""
+        return _answer(self.model, {}, input_ids=input_ids)
+
+
+class ReadToken(nn.Module):
+    """Reads the next token of B texts, given the keys and values of those before it.
+
+    Args:
+        model: A language model of transformers that takes ``past_key_values``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, input_ids: Tensor, position_ids: Tensor, attention_mask: Tensor, **cache: Tensor
+    ) -> dict[str, Tensor]:
+        """Return ``logits`` [B, V], and the token's row [B, H, 1, D] of each layer's keys and values.
+
+        Args:
+            input_ids: The token [B, 1].
+            position_ids: Its position [B, 1].
+            attention_mask: 1 where the cache is filled, and for the token itself: [B, L + 1].
+            cache: Keys and values [B, H, L, D] by name; what stands in rows that the mask hides does not matter.
+        """
+        return _answer(self.model, cache, input_ids=input_ids, position_ids=position_ids, attention_mask=attention_mask)
+
+
+def check_causal(model: nn.Module) -> None:
+    """Refuse a model that is no decoder with a cache.
+
+    Raises:
+        CaptureFailed: If it does not take ``past_key_values``, or has an encoder besides.
+    """
+    import inspect
+
+    config = getattr(model, "config", None)
+    if "past_key_values" not in inspect.signature(model.forward).parameters or config is None:
+        raise CaptureFailed(
+            f"A {type(model).__name__} cannot generate: it takes no past_key_values",
+            hint="Use a causal language model, such as GPT2LMHeadModel.",
+        )
+    if getattr(config, "is_encoder_decoder", False):
+        raise CaptureFailed(
+            f"A {type(model).__name__} has an encoder, and generation is built for models without one",
+            hint="Use a causal language model, such as GPT2LMHeadModel.",
+        )

@@ -1,0 +1,82 @@
+"""What the two programs of a generation are calibrated on: texts that the plain model continues itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mpccompile.capture.cached import ROW_AXIS, ReadPrompt
+from mpccompile.capture.from_torch import as_for_inference
+
+PLACES = 12
+"""How many positions of each text calibrate the program that reads a token."""
+
+
+def continued(model: nn.Module, prompts: Sequence[Tensor], new_tokens: int) -> list[Tensor]:
+    """Return each prompt [B, T] with the plain model's likeliest continuation, [B, T + new_tokens]."""
+    texts = []
+    with as_for_inference(model):
+        for prompt in prompts:
+            ids = prompt
+            for _ in range(new_tokens):
+                ids = torch.cat([ids, model(input_ids=ids).logits[:, -1:].argmax(-1)], dim=1)
+            texts.append(ids)
+    return texts
+
+
+def prompts_of(texts: Sequence[Tensor], shape: Sequence[int]) -> Iterator[dict[str, Tensor]]:
+    """Cut texts of T tokens or more into prompts of a shape (B, T): each text's start, and its end."""
+    for ids in _batches(texts, shape[0]):
+        yield {"input_ids": ids[:, : shape[1]]}
+        yield {"input_ids": ids[:, -shape[1] :]}
+
+
+def _batches(texts: Sequence[Tensor], size: int) -> Iterator[Tensor]:
+    """Cut batches of texts into batches of a size; the last one starts over to be full."""
+    for ids in texts:
+        count = ids.shape[0]
+        for start in range(0, count, size):
+            yield ids[(start + torch.arange(size)) % count]
+
+
+def token_inputs(token: Tensor, length: int, capacity: int) -> dict[str, Tensor]:
+    """Return what the program that reads a token takes besides the cache.
+
+    Args:
+        token: The ids [B, 1].
+        length: How many tokens came before.
+        capacity: Rows of the cache.
+    """
+    mask = torch.zeros(token.shape[0], capacity + 1, dtype=torch.long)
+    mask[:, :length] = 1
+    mask[:, -1] = 1
+    return {
+        "input_ids": token,
+        "position_ids": torch.full((token.shape[0], 1), length),
+        "attention_mask": mask,
+    }
+
+
+def tokens_of(model: nn.Module, texts: Sequence[Tensor], batch: int, capacity: int) -> Iterator[dict[str, Tensor]]:
+    """Yield inputs of the program that reads a token, at places spread over each text, from its second token on."""
+    reader = ReadPrompt(model)
+    for ids in _batches(texts, batch):
+        last = min(ids.shape[1] - 1, capacity)
+        with as_for_inference(reader):
+            rows = reader(ids[:, :last])
+        cache = {name: value for name, value in rows.items() if name != "logits"}
+        for place in sorted({round(at) for at in torch.linspace(last, 1, PLACES).tolist()}, reverse=True):
+            yield {**token_inputs(ids[:, place : place + 1], place, capacity), **_filled(cache, place, capacity)}
+
+
+def _filled(cache: Mapping[str, Tensor], length: int, capacity: int) -> dict[str, Tensor]:
+    """Return caches of so many rows, the first ``length`` of them filled."""
+    filled = {}
+    for name, value in cache.items():
+        shape = list(value.shape)
+        shape[ROW_AXIS] = capacity
+        filled[name] = torch.zeros(shape)
+        filled[name][..., :length, :] = value[..., :length, :]
+    return filled

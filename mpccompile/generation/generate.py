@@ -1,0 +1,235 @@
+"""Private generation: the prompt is read by one program, each further token by another, and the client picks them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mpccompile import compiler
+from mpccompile.capture.cached import ReadPrompt, ReadToken, cache_names, check_causal
+from mpccompile.errors import InputError, MpcCompileError, OptionError
+from mpccompile.generation.examples import continued, prompts_of, token_inputs, tokens_of
+
+if TYPE_CHECKING:
+    from mpccompile.codegen.package import Package
+    from mpccompile.generation.choices import Choices
+    from mpccompile.options import Options
+
+Runner = Callable[["Package", dict[str, Tensor], int], list[Tensor]]
+"""Runs a package on inputs, its resident outputs put from a row on, and returns what the client learns."""
+CAPACITY_STEP = 32
+"""Caches have a multiple of so many rows, so that generations of about the same length share a program."""
+CALIBRATION_TOKENS = 32
+"""How far the plain model continues each example, at most: its own text is what the parties will read."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the programs of a generation are compiled from.
+
+    Attributes:
+        model: The plain model.
+        options: What to compile for.
+        passes: What follows the recognisers.
+        folder: Where packages go.
+        examples: Prompts [B, T] to calibrate with; where none is as long as a given one, that one calibrates.
+    """
+
+    model: nn.Module
+    options: Options
+    passes: Sequence[compiler.Pass]
+    folder: Path
+    examples: Sequence[Tensor] = ()
+
+    def setting(self, name: str) -> int | None:
+        """Return a number of the model's configuration, or None where it has none of that name."""
+        found = getattr(self.model.config, name, None)
+        return found if isinstance(found, int) else None
+
+
+class Generator:
+    """Continues prompts privately. Programs are compiled when they are first needed, and kept.
+
+    Keys and values stay with the parties as shares. The logits are opened to the client alone, who picks the token and
+    brings it as the next input: the parties learn how many tokens are read, and nothing of which.
+
+    Args:
+        recipe: What to compile.
+        run: Runs a package.
+    """
+
+    def __init__(self, recipe: Recipe, run: Runner) -> None:
+        check_causal(recipe.model)
+        if recipe.options.target != "mpccompile":
+            raise OptionError(
+                f"target={recipe.options.target!r} has no private generation",
+                where="option target",
+                hint="Leave the option out.",
+            )
+        self._recipe = recipe
+        self._run = run
+        self._prompts: dict[tuple[int, int], Package] = {}
+        self._tokens: dict[tuple[int, int], Package] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def packages(self) -> tuple[Package, ...]:
+        """The programs made so far: those that read a prompt, then those that read a token."""
+        return (*self._prompts.values(), *self._tokens.values())
+
+    def generate(self, input_ids: Tensor, choices: Choices) -> Tensor:
+        """Return the prompt [B, T] and what follows it, [B, T + new].
+
+        Raises:
+            InputError: If the prompt is empty or too long, or an id is outside the vocabulary.
+            MpcCompileError: If a call fails; ``generated`` has the ids up to then.
+        """
+        self._check(input_ids, choices)
+        with self._lock:
+            text = _Text(input_ids, choices)
+            prompt, token = self._programs(input_ids, choices)
+            try:
+                self._steps(text, prompt, token)
+            except MpcCompileError as error:
+                error.generated = text.ids
+                raise
+            finally:
+                text.end()
+            return text.ids
+
+    def _steps(self, text: _Text, prompt: Package, token: Package) -> None:
+        (logits,) = self._run(prompt, {"input_ids": text.ids}, 0)
+        text.add(logits)
+        while not text.ended:
+            length = text.ids.shape[1] - 1
+            (logits,) = self._run(token, token_inputs(text.ids[:, -1:], length, _capacity_of(token)), length)
+            text.add(logits)
+
+    def _check(self, ids: Tensor, choices: Choices) -> None:
+        if ids.dim() != 2 or ids.is_floating_point():  # noqa: PLR2004 - [B, T]
+            raise InputError("the prompt is not an integer tensor [batch, tokens]", where="argument input_ids")
+        if ids.numel() == 0:
+            raise InputError(
+                "the prompt is empty", where="argument input_ids", hint="Start with at least one token, such as BOS."
+            )
+        vocabulary = self._recipe.setting("vocab_size")
+        if vocabulary is not None and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
+            raise InputError(
+                f"an id is outside the vocabulary of {vocabulary} tokens",
+                where="argument input_ids",
+                hint="Use the tokenizer that belongs to the model.",
+            )
+        most = self._recipe.setting("max_position_embeddings")
+        if most is not None and ids.shape[1] + choices.max_new_tokens > most:
+            raise InputError(
+                f"a prompt of {ids.shape[1]} tokens and {choices.max_new_tokens} new ones are more than the {most}"
+                " positions of the model",
+                where="arguments input_ids and max_new_tokens",
+                hint="Shorten the prompt, or ask for fewer tokens.",
+            )
+
+    def _programs(self, ids: Tensor, choices: Choices) -> tuple[Package, Package]:
+        """Return the program that reads the prompt and the one that reads each token after it."""
+        shape = (int(ids.shape[0]), int(ids.shape[1]))
+        rows = shape[1] + choices.max_new_tokens - 1
+        fitting = [key for key in self._tokens if key[0] == shape[0] and key[1] >= rows]
+        if shape in self._prompts and fitting:
+            return self._prompts[shape], self._tokens[min(fitting)]
+        texts = self._texts(ids, choices)
+        if shape not in self._prompts:
+            self._prompts[shape] = self._compile_prompt(texts, shape)
+        prompt = self._prompts[shape]
+        able = [key for key in fitting if _takes(self._tokens[key], prompt)]
+        if not able:
+            able = [(shape[0], self._capacity(rows))]
+            self._tokens[able[0]] = self._compile_token(texts, *able[0], dict(prompt.output.resident))
+        return prompt, self._tokens[min(able)]
+
+    def _capacity(self, rows: int) -> int:
+        """Return how many rows a cache gets that holds ``rows``."""
+        most = self._recipe.setting("max_position_embeddings")
+        rounded = -(-rows // CAPACITY_STEP) * CAPACITY_STEP
+        return rounded if most is None else max(rows, min(rounded, most - 1))
+
+    def _texts(self, ids: Tensor, choices: Choices) -> list[Tensor]:
+        most = min(CALIBRATION_TOKENS, choices.max_new_tokens)
+        long = [example for example in self._recipe.examples if example.shape[1] >= ids.shape[1]]
+        return continued(self._recipe.model, long or [ids], most)
+
+    def _compile_prompt(self, texts: Sequence[Tensor], shape: tuple[int, int]) -> Package:
+        layers = self._recipe.setting("num_hidden_layers") or 0
+        first, *others = prompts_of(texts, shape)
+        return self._compile(ReadPrompt(self._recipe.model), first, others, dict.fromkeys(cache_names(layers), 1.0))
+
+    def _compile_token(
+        self, texts: Sequence[Tensor], batch: int, capacity: int, resident: Mapping[str, float]
+    ) -> Package:
+        first, *others = tokens_of(self._recipe.model, texts, batch, capacity)
+        return self._compile(ReadToken(self._recipe.model), first, others, resident)
+
+    def _compile(
+        self,
+        reader: nn.Module,
+        first: Mapping[str, Tensor],
+        others: Sequence[Mapping[str, Tensor]],
+        resident: Mapping[str, float],
+    ) -> Package:
+        recipe = self._recipe
+        folder = recipe.folder / f"reader{len(self.packages)}"
+        return compiler.build(
+            reader,
+            first,
+            folder,
+            options=recipe.options,
+            passes=recipe.passes,
+            calibration=others,
+            resident=resident,
+        )
+
+
+class _Text:
+    """The ids so far, and when they end."""
+
+    def __init__(self, prompt: Tensor, choices: Choices) -> None:
+        self.ids = prompt
+        self._choices = choices
+        self._going = torch.ones(prompt.shape[0], dtype=torch.bool)
+        self._left = choices.max_new_tokens
+        if choices.streamer is not None:
+            choices.streamer.put(prompt)
+
+    @property
+    def ended(self) -> bool:
+        return self._left == 0 or not bool(self._going.any())
+
+    def add(self, logits: Tensor) -> None:
+        """Pick the next ids from logits [B, V]; texts that have ended get padding."""
+        chosen, ends = self._choices.pick(logits), torch.tensor(self._choices.ends, dtype=torch.long)
+        if ends.numel():
+            given = self._choices.pad_token_id
+            chosen = torch.where(self._going, chosen, int(ends[0]) if given is None else given)
+            self._going &= ~torch.isin(chosen, ends)
+        self._left -= 1
+        self.ids = torch.cat([self.ids, chosen.unsqueeze(1)], dim=1)
+        if self._choices.streamer is not None:
+            self._choices.streamer.put(chosen)
+
+    def end(self) -> None:
+        if self._choices.streamer is not None:
+            self._choices.streamer.end()
+
+
+def _capacity_of(package: Package) -> int:
+    return next(spec.shape[1] for spec in package.inputs if spec.name == "attention_mask") - 1
+
+
+def _takes(token: Package, prompt: Package) -> bool:
+    """Say whether what a prompt may leave is within what was proven for the program that reads it."""
+    limits = {spec.name: spec.limit for spec in token.inputs if spec.resident}
+    return all(limit <= (limits[name] or 0.0) for name, limit in prompt.output.resident)

@@ -1,0 +1,169 @@
+"""Private text is the plain model's, token for token, and nothing but logits leaves the parties."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+import torch
+
+import mpccompile
+from mpccompile.errors import CaptureFailed, InputError, OptionError, PartyLost
+from mpccompile.report.profile import Profile
+from mpccompile.runtime.session import Session
+from tests.generation.texts import POSITIONS, VOCABULARY, decoded, encoded, greedy, trained
+from tests.models import FAMILIES
+
+NEW_TOKENS = 24
+
+
+class Heard:
+    """A streamer that remembers, and may do something at a step."""
+
+    def __init__(self, act=lambda _step: None):
+        self.steps, self.ended, self.act = [], False, act
+
+    def put(self, value):
+        self.steps.append(value.clone())
+        self.act(len(self.steps) - 1)
+
+    def end(self):
+        self.ended = True
+
+
+@pytest.fixture(scope="module")
+def private():
+    with mpccompile.compile(trained()) as model:
+        yield model
+
+
+def test_greedy_text_is_the_plain_models(private):
+    prompt, heard = encoded("def mul("), Heard()
+    expected = greedy(trained(), prompt, NEW_TOKENS)
+    text = private.generate(prompt, max_new_tokens=NEW_TOKENS, streamer=heard)
+    assert torch.equal(text, expected)
+    assert "b" in decoded(text[0])
+    assert heard.ended
+    assert torch.equal(torch.cat([heard.steps[0], torch.stack(heard.steps[1:], 1)], 1), expected)
+
+
+def test_only_logits_leave_the_parties_and_the_traffic_is_the_predicted_one(private, monkeypatch):
+    calls = []
+    run = Session.run
+
+    def watched(self, program, inputs, public, first_row=0):
+        outputs, report = run(self, program, inputs, public, first_row)
+        calls.append((program, sorted(inputs), [tuple(output.shape) for output in outputs], report))
+        return outputs, report
+
+    monkeypatch.setattr(Session, "run", watched)
+    private.generate(encoded("def mul("), max_new_tokens=NEW_TOKENS)
+    assert len(calls) == NEW_TOKENS
+    assert [names for _program, names, _shapes, _report in calls[:2]] == [
+        ["input_ids"],
+        ["attention_mask", "input_ids", "position_ids"],
+    ]
+    packages = {str(package.folder.resolve()): package for package in private._generator.packages}
+    assert len({program for program, *_ in calls}) == 2
+    for program, _names, shapes, report in calls:
+        assert shapes == [(1, VOCABULARY)]
+        assert Profile.of(packages[program], report).static_agrees
+        assert {spec.name for spec in packages[program].inputs if spec.resident} in (
+            set(),
+            {"key_0", "value_0", "key_1", "value_1"},
+        )
+
+
+def test_programs_and_processes_serve_again(private):
+    private.generate(encoded("def mul("), max_new_tokens=3)
+    made = private._generator.packages
+    text = private.generate(encoded("def add("), max_new_tokens=NEW_TOKENS)
+    assert torch.equal(text, greedy(trained(), encoded("def add("), NEW_TOKENS))
+    assert private._generator.packages == made
+
+
+def test_texts_of_a_batch_go_on_together(private):
+    prompts = torch.cat([encoded("def add("), encoded("def mul(")])
+    text = private.generate(prompts, max_new_tokens=12)
+    assert torch.equal(text, greedy(trained(), prompts, 12))
+
+
+def test_a_text_ends_at_its_end_token(private):
+    prompt = encoded("def mul(")
+    plain = decoded(greedy(trained(), prompt, NEW_TOKENS)[0])
+    end = plain[12]
+    text = decoded(private.generate(prompt, max_new_tokens=NEW_TOKENS, eos_token_id=ord(end))[0])
+    assert text == plain[: plain.index(end, 8) + 1]
+
+
+def test_a_drawn_text_is_drawn_from_the_likeliest(private):
+    text = private.generate(encoded("def mul("), max_new_tokens=8, do_sample=True, top_k=1, temperature=0.7, top_p=0.9)
+    assert torch.equal(text, greedy(trained(), encoded("def mul("), 8))
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2"])
+def test_other_families_generate(name):
+    model, _inputs = FAMILIES[name]()
+    prompt = torch.tensor([[7, 8, 9, 10]])
+    with mpccompile.compile(model) as other:
+        text = other.generate(prompt, max_new_tokens=8)
+    assert torch.equal(text, greedy(model, prompt, 8))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "choices", "words"),
+    [
+        (torch.zeros(1, 0, dtype=torch.long), {}, "empty"),
+        (torch.tensor([[VOCABULARY]]), {}, "vocabulary"),
+        (torch.tensor([[-1]]), {}, "vocabulary"),
+        (torch.tensor([5]), {}, "batch"),
+        (torch.tensor([[0.5]]), {}, "integer"),
+        (torch.zeros(1, 40, dtype=torch.long), {"max_new_tokens": POSITIONS - 39}, "positions"),
+        (torch.zeros(1, 2, dtype=torch.long), {"attention_mask": torch.tensor([[0, 1]])}, "padding"),
+    ],
+)
+def test_a_prompt_that_cannot_be_continued_is_refused_before_anything_runs(prompt, choices, words):
+    fresh = mpccompile.compile(trained())
+    with pytest.raises(InputError, match=words):
+        fresh.generate(prompt, **choices)
+    assert fresh._session is None
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{"max_new_tokens": 0}, {"temperature": 0.0}, {"top_k": 0}, {"top_p": 1.5}, {"num_beams": 4}],
+)
+def test_choices_that_mean_nothing_are_refused(choices):
+    with pytest.raises(OptionError, match=next(iter(choices))):
+        mpccompile.compile(trained()).generate(encoded("a"), **choices)
+
+
+def test_a_model_that_cannot_generate_is_refused():
+    for name in ("bert", "t5"):
+        with pytest.raises(CaptureFailed, match=r"cannot generate|encoder"):
+            mpccompile.compile(FAMILIES[name]()[0]).generate(torch.tensor([[5]]))
+
+
+def test_a_party_lost_on_the_way_leaves_the_text_so_far_and_nothing_running():
+    prompt = encoded("def mul(")
+    with mpccompile.compile(trained()) as fresh:
+
+        def kill(step):
+            if step == 5:
+                fresh._session._processes["0"].send_signal(signal.SIGKILL)
+
+        heard = Heard(kill)
+        with pytest.raises(PartyLost) as lost:
+            fresh.generate(prompt, max_new_tokens=NEW_TOKENS, streamer=heard)
+        expected = greedy(trained(), prompt, 5)
+        assert torch.equal(lost.value.generated, expected)
+        assert heard.ended
+        assert len(heard.steps) == 6
+        assert fresh._session.closed
+        deadline = time.monotonic() + 10
+        while fresh._session._processes and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not fresh._session._processes
+        # The next call starts afresh.
+        assert torch.equal(fresh.generate(prompt, max_new_tokens=5), expected)
