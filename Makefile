@@ -51,3 +51,4 @@ test: lint
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -f mpccompile/runtime/kernels/_native*.so

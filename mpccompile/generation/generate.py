@@ -72,6 +72,12 @@ class Generator:
                 where="option target",
                 hint="Leave the option out.",
             )
+        if recipe.options.truncation != "exact":
+            raise OptionError(
+                "generation truncates exactly: what a wrong truncation leaves in the cache would stay in it",
+                where="option truncation",
+                hint="Leave the option out.",
+            )
         self._recipe = recipe
         self._run = run
         self._prompts: dict[tuple[int, int], Package] = {}

@@ -145,6 +145,13 @@ def test_a_model_that_cannot_generate_is_refused():
             mpccompile.compile(FAMILIES[name]()[0]).generate(torch.tensor([[5]]))
 
 
+@pytest.mark.parametrize("options", [{"target": "crypten"}, {"truncation": "local"}])
+def test_what_generation_cannot_be_compiled_for_is_refused(options):
+    private = mpccompile.compile(trained(), **options)
+    with pytest.raises(OptionError, match="option"):
+        private.generate(encoded("a"), max_new_tokens=2)
+
+
 def test_a_party_lost_on_the_way_leaves_the_text_so_far_and_nothing_running():
     prompt = encoded("def mul(")
     with mpccompile.compile(trained()) as fresh:
