@@ -32,7 +32,7 @@ def program_of(name, **choices):
 
 
 def approximated(program, **fields):
-    return run_passes(program, [compiler._approximate(Options(**fields))], exact=False)
+    return compiler.approximate(program, Options(**fields))
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "vit"])

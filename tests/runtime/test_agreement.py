@@ -10,8 +10,6 @@ from mpccompile.runtime import agreement
 from mpccompile.runtime.kernels.waves import Turn
 
 CPU = torch.device("cpu")
-SEVERAL = 10
-"""Harmonics of one of the curves the fingerprint looks at."""
 
 
 def test_the_same_machine_has_one_fingerprint() -> None:
@@ -22,10 +20,12 @@ def test_the_same_machine_has_one_fingerprint() -> None:
 def test_one_unit_in_one_factor_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     honest = agreement.fingerprint(CPU)
     exact = agreement.turn_back
+    seen: list[int] = []
 
     def off_by_one(delta: torch.Tensor, waves: torch.Tensor, turn: Turn, x: torch.Tensor) -> torch.Tensor:
         result = exact(delta, waves, turn, x)
-        result[17] += len(turn.cosine) == SEVERAL
+        seen.append(turn.period_bits)
+        result[17] += len(seen) == 1
         return result
 
     monkeypatch.setattr(agreement, "turn_back", off_by_one)
