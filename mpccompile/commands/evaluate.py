@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from mpccompile.evaluation.data import Dataset
+    from mpccompile.data.table import Table
     from mpccompile.options import Options
     from mpccompile.private import PrivateModel
 
@@ -52,16 +52,16 @@ def evaluate(
     from mpccompile.commands import files, show
 
     with show.stages("starting"):
-        from mpccompile.evaluation.data import Dataset
+        from mpccompile.data.read import read
         from mpccompile.evaluation.evaluate import evaluate as run
         from mpccompile.evaluation.table import table
 
-        dataset = Dataset.of(files.read_data(data)).limited(limit)
+        rows = files.read_data(data)
         torch_model = None if model is None else files.load_model(model)[0]
         chosen = files.options_of(pairs or [], {})
-        seen = None if calibration is None else Dataset.of(files.read_data(calibration))
+        seen = None if calibration is None else read(files.read_data(calibration))
     with progress_bar("evaluating") as step, _opened(target, seen, chosen, batch_size) as private:
-        result = run(private, dataset, model=torch_model, batch_size=batch_size, progress=step)
+        result = run(private, rows, model=torch_model, batch_size=batch_size, limit=limit, progress=step)
     if json:
         show.as_json(result.to_json())
     else:
@@ -69,7 +69,7 @@ def evaluate(
 
 
 @contextmanager
-def _opened(target: str, seen: Dataset | None, options: Options, batch_size: int | None) -> Iterator[PrivateModel]:
+def _opened(target: str, seen: Table | None, options: Options, batch_size: int | None) -> Iterator[PrivateModel]:
     """Open a package, or compile what a factory makes; stop the parties in the end."""
     from mpccompile.commands import files
     from mpccompile.errors import OptionError
@@ -85,7 +85,7 @@ def _opened(target: str, seen: Dataset | None, options: Options, batch_size: int
         yield private
 
 
-def _compiled(factory: str, seen: Dataset | None, options: Options, batch_size: int | None) -> PrivateModel:
+def _compiled(factory: str, seen: Table | None, options: Options, batch_size: int | None) -> PrivateModel:
     import mpccompile
     from mpccompile.commands import files
     from mpccompile.evaluation.evaluate import BATCH_SIZE

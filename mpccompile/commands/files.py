@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mpccompile import approximations
 from mpccompile.codegen import package as packages
+from mpccompile.data.table import Named
 from mpccompile.errors import InputError, MpcCompileError, OptionError
 from mpccompile.ir.program import OutputSpec
 from mpccompile.options import EVERYWHERE, REPLACED, Options
@@ -49,8 +50,8 @@ def load_model(name: str) -> tuple[nn.Module, dict[str, Any] | None]:
     return model, dict(inputs)
 
 
-def read_data(name: str) -> Any:
-    """Return the arrays of an .npz file, or what the function ``package.module:function`` returns.
+def read_data(name: str) -> Named:
+    """Return the arrays of an .npz file, or what the function ``package.module:function`` returns, with that name.
 
     Raises:
         InputError: If the file cannot be read.
@@ -58,8 +59,8 @@ def read_data(name: str) -> Any:
         MpcCompileError: If it fails.
     """
     if ":" in name and not Path(name).exists():
-        return _made(_factory(name), name)
-    return read_arrays(Path(name))
+        return Named(_made(_factory(name), name), name)
+    return Named(read_arrays(Path(name)), name)
 
 
 def _factory(name: str) -> object:

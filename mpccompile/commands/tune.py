@@ -34,15 +34,15 @@ def tune(
     from mpccompile.commands import files, show
 
     with show.stages("starting"):
-        from mpccompile.evaluation.data import Dataset
+        from mpccompile.data.read import read
         from mpccompile.tuning.tune import tune as run
 
         model, _inputs = files.load_model(factory)
-        dataset = Dataset.of(files.read_data(data)).limited(limit)
+        rows = read(files.read_data(data)).limited(limit)
         chosen = _candidates(candidate)
     with progress_bar("tuning") as step:
         tuned = run(
-            model, dataset, budget=budget, network=network, candidates=chosen, batch_size=batch_size, progress=step
+            model, rows, budget=budget, network=network, candidates=chosen, batch_size=batch_size, progress=step
         )
     if json:
         show.as_json(tuned.to_json())

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from mpccompile.data.checks import check_labels
 from mpccompile.distill.config import DistillationConfig, Stage
-from mpccompile.distill.data import Table, batch_size, check_labels, read
+from mpccompile.distill.data import batch_size, read
 from mpccompile.distill.fresh import with_random_weights
 from mpccompile.distill.graphs import probed
 from mpccompile.distill.objective import is_regression, logits_shape, metric_of
@@ -22,6 +23,7 @@ from mpccompile.errors import DistillationError, OptionError
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
+    from mpccompile.data.table import Table
     from mpccompile.distill.result import Distilled
     from mpccompile.ir.program import Program
 
@@ -152,7 +154,7 @@ def ablate(
         selection = judged if validation is test else read(validation, start, "validation")
     if any(arm.startswith("w/o d") or arm == "w/o p,d" for arm in plan.arms):
         # Found out now, and not after the arms that do without.
-        check_labels(train, logits_shape(start), regression=is_regression(start, config), what="data")
+        check_labels(train, logits_shape(start), regression=is_regression(start, config))
     teacher = teacher_program(model, start)
     outcomes = [Outcome(TEACHER, 0, _measured(teacher, judged, config), 0.0)]
     outcomes.append(Outcome(UNTRAINED, 0, _measured(start, judged, config), 0.0))
@@ -193,7 +195,7 @@ def _without(arm: str, config: DistillationConfig) -> DistillationConfig:
 
 def _measured(program: Program, table: Table, config: DistillationConfig) -> float:
     regression = is_regression(program, config)
-    check_labels(table, logits_shape(program), regression=regression, what="test")
+    check_labels(table, logits_shape(program), regression=regression)
     graph = probed(program, program.module, [])
     return metric_of(graph, table, batch_size(program), regression=regression) or 0.0
 

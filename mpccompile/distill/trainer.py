@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from mpccompile.distill import checkpoint
 from mpccompile.distill.checkpoint import State
-from mpccompile.distill.data import Table, batch_size
+from mpccompile.distill.data import batch_size
 from mpccompile.distill.dropout import Place, with_dropout
 from mpccompile.distill.finite import first_gradient_not_finite, first_not_finite
 from mpccompile.distill.graphs import trainable
@@ -25,6 +25,7 @@ from mpccompile.errors import DistillationError
 from mpccompile.ir.text import to_text
 
 if TYPE_CHECKING:
+    from mpccompile.data.table import Table
     from mpccompile.distill.config import DistillationConfig, Stage
     from mpccompile.distill.match import Pair
     from mpccompile.distill.progress import Bar

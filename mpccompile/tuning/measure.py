@@ -11,13 +11,16 @@ from torch import Tensor, nn
 
 from mpccompile import compiler
 from mpccompile.codegen.package import plan_of
-from mpccompile.evaluation.score import class_scores, expect_classes
+from mpccompile.data.checks import expect_classes, expect_one_class_a_row
+from mpccompile.data.read import read
+from mpccompile.evaluation.fit import told_by_row
+from mpccompile.evaluation.score import class_scores
 from mpccompile.options import Options
 from mpccompile.passes.driver import run_passes
 from mpccompile.tuning.sites import Move, Site, options_for, sites_of
 
 if TYPE_CHECKING:
-    from mpccompile.evaluation.data import Dataset
+    from mpccompile.data.table import Table
     from mpccompile.ir.network import Network, Seconds
     from mpccompile.ir.program import Program
 
@@ -47,22 +50,24 @@ class Measure:
 
     Args:
         model: The model.
-        data: Labelled examples.
+        data: Examples; without labels, the exact model's answers stand in for them.
         batch_size: Examples in one call.
         options: What to compile for, approximations aside.
         network: Where it is to run.
-        labelled: Whether the labels mean something; if not, the exact model's answers stand in.
     """
 
-    def __init__(
-        self, model: nn.Module, data: Dataset, batch_size: int, options: Options, network: Network, *, labelled: bool
-    ) -> None:
+    def __init__(self, model: nn.Module, data: Table, batch_size: int, options: Options, network: Network) -> None:
         self._options = options
         self._network = network
         self._batches = [(dict(batch), count) for batch, count in data.batches(batch_size)]
-        self.program = compiler.recognise(model, self._batches[0][0], options)
-        self._labels = data.labels if labelled else self._exact.argmax(-1)
-        expect_classes(self._labels, self._exact.shape[-1])
+        with told_by_row(model, data):
+            self.program = compiler.recognise(model, self._batches[0][0], options)
+        read(data, self.program.inputs)
+        if data.labels is None:
+            self._labels = self._exact.argmax(-1)
+        else:
+            self._labels = expect_one_class_a_row(data)
+            expect_classes(data, self._exact.shape[-1])
 
     @cached_property
     def _exact(self) -> Tensor:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
 
+from mpccompile.data.read import read
 from mpccompile.errors import OptionError
-from mpccompile.evaluation.data import LABELS, Dataset
 from mpccompile.ir.network import Network
 from mpccompile.options import EXACT, REPLACED, Options
 from mpccompile.tuning.measure import Measure
@@ -85,8 +84,7 @@ def tune(
 
     Args:
         model: The model; it is not changed.
-        data: What :meth:`Dataset.of` takes. A dict without labels will do: the loss is then the share of answers that
-            change.
+        data: What :func:`mpccompile.data.read.read` takes. Without labels the loss is the share of answers that change.
         budget: Most accuracy that may be lost, 0.01 for one point of a hundred.
         network: ``"lan"``, ``"wan"``, ``"loopback"``, or a network of your own.
         candidates: Names of approximations to try, by function; by default all.
@@ -100,12 +98,12 @@ def tune(
     """
     base = options or Options()
     _check(base, budget)
-    dataset = _dataset(data)
-    measure = Measure(model, dataset, batch_size, base, Network.named(network), labelled=_has_labels(data))
+    table = read(data)
+    measure = Measure(model, table, batch_size, base, Network.named(network))
     chosen = None if candidates is None else {function: tuple(names) for function, names in candidates.items()}
-    search = Search(measure, budget, 1 / len(dataset), progress or (lambda _what, _done, _total: None))
+    search = Search(measure, budget, 1 / len(table), progress or (lambda _what, _done, _total: None))
     found = search.run(moves_of(measure.sites, chosen))
-    return Tuned(options_for(found.moves), Network.named(network), budget, len(dataset), batch_size, found)
+    return Tuned(options_for(found.moves), Network.named(network), budget, len(table), batch_size, found)
 
 
 def _check(options: Options, budget: float) -> None:
@@ -116,14 +114,3 @@ def _check(options: Options, budget: float) -> None:
     for function in REPLACED:
         if any(name != EXACT for _pattern, name in options.chosen(function)):
             raise OptionError(f"{function} is approximated already", where=f"option {function}", hint="Leave it out.")
-
-
-def _has_labels(data: Any) -> bool:
-    return not isinstance(data, Mapping) or LABELS in data
-
-
-def _dataset(data: Any) -> Dataset:
-    if _has_labels(data) or not data:
-        return Dataset.of(data)
-    rows = len(next(iter(data.values())))
-    return Dataset.of({**data, LABELS: torch.zeros(rows, dtype=torch.int64)})

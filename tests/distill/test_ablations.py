@@ -79,7 +79,7 @@ def test_an_arm_that_there_is_none_of_is_refused():
 
 
 def test_reporting_needs_labels():
-    with pytest.raises(DataError, match="there are no labels at test"):
+    with pytest.raises(DataError, match="there are no labels, only input_ids, attention_mask at test"):
         run(test={name: column for name, column in rows(4).items() if name != "labels"})
 
 

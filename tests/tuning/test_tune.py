@@ -94,5 +94,13 @@ def test_what_means_nothing_is_refused(change, kind, said):
 
 def test_labels_must_be_classes():
     model, data = mlp_data()
-    with pytest.raises(InputError, match="the labels go from 7"):
+    with pytest.raises(InputError, match=r"labels hold 7, a class outside 0..2"):
         mpccompile.tune(model, {**data, "labels": torch.full((20,), 7)}, budget=0.1)
+
+
+def test_an_id_outside_the_vocabulary_is_named_by_row():
+    model, data = bert_data(16)
+    for row in (13, 3):
+        data["input_ids"][row, 2] = 99
+        with pytest.raises(InputError, match=f"holds 99, an id outside 0..59 at row {row} of data"):
+            mpccompile.tune(model, data, budget=0.1, candidates={"gelu": ["quad"]})
