@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from mpccompile import compiler
+from mpccompile.codegen import package as packages
 from mpccompile.codegen.package import plan_of
 from mpccompile.data.checks import expect_classes, expect_one_class_a_row
 from mpccompile.data.read import read
@@ -17,6 +20,7 @@ from mpccompile.evaluation.fit import told_by_row
 from mpccompile.evaluation.score import class_scores
 from mpccompile.options import Options
 from mpccompile.passes.driver import run_passes
+from mpccompile.simulation.fixed_point import FixedPointProgram
 from mpccompile.tuning.sites import Move, Site, options_for, sites_of
 
 if TYPE_CHECKING:
@@ -30,23 +34,26 @@ RANGE_BATCHES = 4
 
 @dataclass(frozen=True)
 class Loss:
-    """What a choice of approximations loses on the calibration data.
+    """What a choice of approximations loses on the calibration data, against the exact model in float32.
 
     Attributes:
         accuracy: Share of examples it answers right.
         lost: The exact model's accuracy less this one.
         changed: Share of examples with another answer than the exact model's.
         error: Mean over examples of the largest difference of a score.
+        refused: Share of examples that a private run would refuse, because a value left its range; they count as wrong
+            and as changed.
     """
 
     accuracy: float
     lost: float
     changed: float
     error: float
+    refused: float = 0.0
 
 
 class Measure:
-    """Runs variants of one model on calibration data, in plaintext.
+    """Runs variants of one model on calibration data, in plaintext and simulated.
 
     Args:
         model: The model.
@@ -74,13 +81,33 @@ class Measure:
         return self._scores(self.program)
 
     def loss(self, moves: tuple[Move, ...]) -> Loss:
-        """Run the model with some approximations."""
+        """Run the model with some approximations, in float32."""
         scores = self._scores(self._variant(moves))
-        right = (scores.argmax(-1) == self._labels).double().mean().item()
-        exact = (self._exact.argmax(-1) == self._labels).double().mean().item()
-        changed = (scores.argmax(-1) != self._exact.argmax(-1)).double().mean().item()
+        return self._judged(scores, torch.ones(len(scores), dtype=torch.bool))
+
+    def simulated(self, moves: tuple[Move, ...]) -> Loss:
+        """Compile the model with some approximations and run the package simulated: in fixed point, as private runs do.
+
+        Ranges are calibrated on all of the data.
+        """
+        program = self._optimised(moves)
+        batches = [compiler.in_order(program, batch) for batch, _count in self._batches]
+        program, sites = compiler.with_ranges(program, batches, self._options)
+        with tempfile.TemporaryDirectory(prefix="mpccompile-") as folder:
+            simulation = FixedPointProgram(packages.write(program, sites, self._options, Path(folder)))
+            scores, answered = [], []
+            for seed, (batch, count) in enumerate(self._batches):
+                answer = simulation(batch, seed)
+                scores.append(class_scores(answer.outputs, len(next(iter(batch.values()))))[:count])
+                answered.append(torch.full((count,), not answer.exceeded))
+        return self._judged(torch.cat(scores), torch.cat(answered))
+
+    def _judged(self, scores: Tensor, answered: Tensor) -> Loss:
+        best = self._exact.argmax(-1)
+        classes = torch.where(answered, scores.argmax(-1), -1)
+        right, exact = (_share(found == self._labels) for found in (classes, best))
         error = (scores - self._exact).abs().amax(-1).double().mean().item()
-        return Loss(right, exact - right, changed, error)
+        return Loss(right, exact - right, _share(classes != best), error, _share(~answered))
 
     def seconds(self, moves: tuple[Move, ...]) -> Seconds:
         """Compile the model with some approximations, up to its plan, and price that."""
@@ -111,3 +138,7 @@ class Measure:
                 outputs = dict(zip(program.output.keys, flat, strict=True))
                 found.append(class_scores(outputs, len(next(iter(batch.values()))))[:count])
         return torch.cat(found)
+
+
+def _share(hits: Tensor) -> float:
+    return hits.double().mean().item()
