@@ -6,17 +6,20 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mpccompile.distill.resume import differences
 from mpccompile.errors import DistillationError
 
 FILE = "checkpoint.safetensors"
 _FORMAT = "mpccompile-distillation-1"
+CONFIG, VALIDATION = "config", "validation data"
+"""Names of fingerprints; that of the config is its JSON."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +105,25 @@ def load(folder: Path, run: Mapping[str, str]) -> tuple[State, dict[str, Tensor]
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DistillationError(f"the checkpoint cannot be read ({error})", where=str(path)) from error
-    other = sorted(name for name in {*run, *state.run} if run.get(name) != state.run.get(name))
+    _expect_same(state, run, path)
+    return replace(state, run=dict(run)), tensors
+
+
+def _expect_same(state: State, run: Mapping[str, str], path: Path) -> None:
+    """Refuse to go on with what would have made another run of what is done."""
+    now, validated = json.loads(run[CONFIG]), VALIDATION in state.run
+    other = [*differences(json.loads(state.run[CONFIG]), now, stage=state.stage, step=state.step, validated=validated)]
+    names = sorted({*run, *state.run} - {CONFIG})
+    unlike = [name for name in names if run.get(name) != state.run.get(name)]
+    if unlike:
+        other.append(f"its {', '.join(unlike)} {'differs' if len(unlike) == 1 else 'differ'}")
     if other:
         raise DistillationError(
-            f"the checkpoint is of another run: its {', '.join(other)} differ",
+            f"the checkpoint is of another run: {'; '.join(other)}",
             where=str(path),
-            hint="Choose another folder, or go on with what that run was started with.",
+            hint="Choose another folder, or go on with what that run was started with. checkpoint_steps, and the"
+            " settings of stages that have not begun, may change.",
         )
-    return state, tensors
 
 
 def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -56,7 +56,7 @@ class Job:
 
     def fingerprints(self) -> dict[str, str]:
         """Return what tells this run from others: a resumed run must have the same."""
-        marks = {"config": json.dumps(asdict(self.config), sort_keys=True)}
+        marks = {checkpoint.CONFIG: json.dumps(asdict(self.config), sort_keys=True)}
         for name, program in (("student", self.student), ("teacher", self.teacher)):
             if program is not None:
                 text = torch.frombuffer(bytearray(to_text(program).encode()), dtype=torch.uint8)
@@ -64,7 +64,7 @@ class Job:
                     {**dict(program.module.named_parameters()), **dict(program.module.named_buffers())}.items()
                 )
                 marks[name] = checkpoint.fingerprint([("text", text), *stored])
-        for name, table in (("data", self.train), ("validation data", self.validation)):
+        for name, table in (("data", self.train), (checkpoint.VALIDATION, self.validation)):
             if table is not None:
                 labels = [] if table.labels is None else [("labels", table.labels)]
                 marks[name] = checkpoint.fingerprint([*table.inputs.items(), *labels])

@@ -94,9 +94,9 @@ def tune(  # noqa: PLR0913 - each is a choice of the user's
         batch_size: Examples in the call to make fast.
         options: What to compile for; approximations in it are not allowed.
         simulate: Whether to confirm by simulations. Each costs a compilation, a copy of the weights on disk while it
-            runs, and about 20 times what float32 takes (a BERT of 4 layers and 256
-            numbers a token: 1.3 s for 32 texts, and 0.8 s to compile); there is one for the exact model, and one for each choice
-            that the budget admits in float32.
+            runs, and about 20 times what float32 takes (of a BERT of 4 layers and 256 numbers a token, 1.3 s for 32
+            texts, and 0.8 s to compile); there is one for the exact model, and one for each choice that the budget
+            admits in float32.
         progress: Told what is done, how much is done, and how much there is at least.
 
     Raises:

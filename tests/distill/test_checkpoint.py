@@ -12,7 +12,7 @@ from mpccompile.distill import checkpoint
 from mpccompile.distill.checkpoint import State
 from mpccompile.errors import DistillationError
 
-RUN = {"config": "a", "data": "b"}
+RUN = {"config": "{}", "data": "b"}
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def test_a_kill_in_mid_write_leaves_the_last_checkpoint(saved):
 
 
 def test_another_run_is_told_what_differs(saved):
-    with pytest.raises(DistillationError, match="of another run: its data differ"):
+    with pytest.raises(DistillationError, match="of another run: its data differs"):
         checkpoint.load(saved, RUN | {"data": "c"})
-    with pytest.raises(DistillationError, match="its teacher differ"):
+    with pytest.raises(DistillationError, match="its teacher differs"):
         checkpoint.load(saved, RUN | {"teacher": "t"})
 
 

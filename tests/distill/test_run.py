@@ -145,6 +145,29 @@ def test_a_run_goes_on_bit_for_bit(tmp_path, monkeypatch, stop, dropout):
     ]
 
 
+@pytest.mark.parametrize("stop", [7, 16])
+def test_what_has_not_begun_may_change(tmp_path, monkeypatch, stop):
+    validation = rows(5, seed=1)
+    changed = replace(SHORT, logits=Stage(2, 5e-3), checkpoint_steps=5, temperature=2.0)
+    step = Trainer._step
+
+    def stopping(self, *arguments):
+        if self._state.total == stop:
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        distilled(config=SHORT, validation=validation, folder=tmp_path)
+    monkeypatch.setattr(Trainer, "_step", step)
+    again, whole = distilled(config=changed, validation=validation, folder=tmp_path), whole_run(changed)
+    assert same(again, whole)
+    assert [replace(each, seconds=0) for each in again.history] == [replace(each, seconds=0) for each in whole.history]
+    # The folder is now of the changed run.
+    with pytest.raises(DistillationError, match=r"logits.epochs was 2 and is 4; .*temperature was 2.0 and is 1.0"):
+        distilled(config=SHORT, validation=validation, folder=tmp_path)
+
+
 SCRIPT = """
 import sys, time
 from mpccompile.distill.trainer import Trainer
@@ -183,9 +206,9 @@ def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
 
 def test_a_folder_of_another_run_is_refused(tmp_path):
     distilled(folder=tmp_path)
-    with pytest.raises(DistillationError, match="its config differ"):
+    with pytest.raises(DistillationError, match=r"another run: seed was 42 and is 1 at"):
         distilled(folder=tmp_path, config=replace(SHORT, seed=1))
-    with pytest.raises(DistillationError, match="its data differ"):
+    with pytest.raises(DistillationError, match="its data differs"):
         distilled(folder=tmp_path, data=rows(seed=5))
 
 
