@@ -21,7 +21,7 @@ from mpccompile.distill.finite import first_gradient_not_finite, first_not_finit
 from mpccompile.distill.graphs import trainable
 from mpccompile.distill.history import Log, Record, read
 from mpccompile.distill.objective import Batch, Objective, Scores, batches, evaluate, objective
-from mpccompile.errors import DistillationError
+from mpccompile.errors import Diverged
 from mpccompile.ir.text import to_text
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Trainer:
         values = (float(total.detach()), attention, hidden, rate, float(norm))
         return Record(self._state.total, loss.stage, *values, None, None, round(seconds, 3))
 
-    def _not_finite(self, loss: Objective, batch: Batch, what: str) -> DistillationError:
+    def _not_finite(self, loss: Objective, batch: Batch, what: str) -> Diverged:
         inputs = batch.table.inputs
         place = first_not_finite(self.job.student, self.module, inputs)
         if not place and self._teacher is not None:
@@ -187,9 +187,10 @@ class Trainer:
             place = f"the gradient of {weight}" if weight else "the loss itself"
         file = self._folder / checkpoint.FILE if self._folder is not None else None
         kept = f" The last good weights are in {file}." if file is not None and file.exists() else ""
-        return DistillationError(
+        return Diverged(
             f"the {what} of step {self._state.step + 1} of the stage of {loss.stage} is NaN or infinite; the first that"
             f" is not finite is {place}",
+            step=self._state.total + 1,
             hint=f"Lower the learning rate of the stage, or warm up for longer.{kept}",
         )
 
