@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from mpccompile.atomic import replacing
 from mpccompile.data.checks import check_labels
 from mpccompile.distill.config import DistillationConfig, Stage
 from mpccompile.distill.data import batch_size, read
@@ -113,12 +114,16 @@ class Ablations:
             DistillationError: If that cannot be done.
         """
         try:
-            with path.open("w", newline="", encoding="utf-8") as file:
+            with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, [field.name for field in fields(Outcome)])
                 writer.writeheader()
                 writer.writerows(asdict(outcome) for outcome in self.outcomes)
         except OSError as error:
-            raise DistillationError(f"the results cannot be written ({error.strerror})", where=str(path)) from error
+            raise DistillationError(
+                f"the results cannot be written ({error.strerror})",
+                where=str(path),
+                hint="Make room or choose another folder, and run the same again: no finished training is repeated.",
+            ) from error
 
 
 def ablate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import functools
 import os
 import signal
@@ -303,3 +304,21 @@ def test_everything_is_written(tmp_path):
     svg = (tmp_path / "out" / "loss.svg").read_text()
     result.save(tmp_path / "again")
     assert (tmp_path / "again" / "loss.svg").read_text() == svg
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "log.csv", "config.json", "loss.svg", "loss.png"])
+def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch, file):
+    result = distilled(config=replace(SHORT, layers=Stage(1, 1e-3), logits=None))
+    result.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    move = Path.replace
+
+    def full(self, target):
+        if Path(target).name == file:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(DistillationError, match=rf"No space left on device.* at .*{file}.* Make room or choose"):
+        result.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
