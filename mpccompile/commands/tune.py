@@ -19,9 +19,10 @@ def tune(  # noqa: PLR0913, PLR0917 - a flag each
     ],
     data: Data,
     budget: Annotated[float, typer.Option(min=0, max=1, help="Most accuracy that may be lost: 0.01 for 1 %.")],
-    network: Annotated[str, typer.Option(help="What to be fast on: lan, wan or loopback.")] = "lan",
+    network: Annotated[str, typer.Option(help="What joins the parties: lan, wan or loopback.")] = "lan",
     candidate: Annotated[
-        list[str] | None, typer.Option(metavar="FUNCTION=NAME", help="An approximation to try; by default all.")
+        list[str] | None,
+        typer.Option(metavar="FUNCTION=NAME", help="What to try, once for each; by default all."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="How many examples to use, from the first.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples in one call.")] = 8,

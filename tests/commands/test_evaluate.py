@@ -60,8 +60,9 @@ def test_a_package_and_an_npz(call, package):
     assert found["forecast"]["same"] == 10
     with pytest.raises(InputError, match=r"there are no labels, only input at bare.npz"):
         call(package, "--data", "bare.npz")
-    with pytest.raises(OptionError, match="--batch-size is for a factory"):
-        call(package, "--data", "test.npz", "--batch-size", "4")
+    for option in (("--batch-size", "4"), ("--option", "gelu=quad"), ("--calibration", "test.npz")):
+        with pytest.raises(OptionError, match=f"{option[0]} cannot change a package, which has been compiled"):
+            call(package, "--data", "test.npz", *option)
 
 
 def test_a_factory_and_a_function(call):
