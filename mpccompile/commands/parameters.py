@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 _FORM = (
-    " a name that `mpccompile passes` lists, for all of the model; or PATTERN=NAME for the modules whose path fits, such"
-    " as '*.layer.0.*=exact'. Give it again for more; the last that fits a module counts."
+    " a name that `mpccompile passes` lists, for all of the model, or PATTERN=NAME for modules whose path fits, such as"
+    " '*.layer.0.*=exact'. Give it again for more; the last that fits a module counts."
 )
 Gelu = Annotated[
     list[str] | None,
