@@ -78,17 +78,7 @@ def distill(  # noqa: PLR0913, PLR0917 - each is an option of the command
     A run that was killed goes on when it is started again. The output folder then holds weights.safetensors, by the
     model's own names: load them into the model, and compile it with the same --gelu and --softmax.
     """
-    if data is None:
-        raise typer.BadParameter("there is nothing to train on", param_hint="--data")
-    if output is None:
-        raise typer.BadParameter("the results need a folder", param_hint="--output")
-    if ablations and test is None and validation is None:
-        raise typer.BadParameter("ablations are compared on data of their own", param_hint="--test")
-    if test is not None and not ablations:
-        raise typer.BadParameter(
-            "it is for --ablations; compile the trained model and measure it with mpccompile evaluate",
-            param_hint="--test",
-        )
+    data, output = _expect_what_is_needed(data, output, ablations=ablations, judged=test or validation, test=test)
     from mpccompile.commands import show
 
     with show.stages("starting"):
@@ -102,7 +92,9 @@ def distill(  # noqa: PLR0913, PLR0917 - each is an option of the command
         _expect_something_to_learn(options, config)
         model, inputs = files.load_model(factory)
         if inputs is None:
-            raise typer.BadParameter("it gives no example inputs", param_hint="FACTORY")
+            raise typer.BadParameter(
+                "it returns no example inputs: return the model and a dict of them", param_hint="FACTORY"
+            )
         sets = {name: _rows(rows) for name, rows in (("data", data), ("validation", validation), ("test", test))}
 
     def student_of(teacher: Any) -> Any:
@@ -117,6 +109,28 @@ def distill(  # noqa: PLR0913, PLR0917 - each is an option of the command
     trained.save(output)
     scores = "" if trained.scores is None else f", validation {_said(trained.scores.metric, trained.scores.loss)}"
     typer.echo(f"{output}: {len(trained.history)} steps{scores}")
+
+
+def _expect_what_is_needed(
+    data: str | None, output: Path | None, *, ablations: bool, judged: str | None, test: str | None
+) -> tuple[str, Path]:
+    """Return what has to be given.
+
+    Raises:
+        typer.BadParameter: If it is not, or something is that has no use.
+    """
+    if data is None:
+        raise typer.BadParameter("there is nothing to train on", param_hint="--data")
+    if output is None:
+        raise typer.BadParameter("the results need a folder", param_hint="--output")
+    if ablations and judged is None:
+        raise typer.BadParameter("ablations are compared on data of their own", param_hint="--test")
+    if test is not None and not ablations:
+        raise typer.BadParameter(
+            "it is for --ablations; compile the trained model and measure it with mpccompile evaluate",
+            param_hint="--test",
+        )
+    return data, output
 
 
 def _expect_something_to_learn(options: Options, config: DistillationConfig) -> None:

@@ -103,6 +103,9 @@ def _opened(target: str, seen: Table | None, options: Options | None, batch_size
                 where=target,
                 hint="Give the factory in place of the package, or compile it again.",
             )
+        if not Path(target).exists():
+            hint = "Give the folder of a package, or a factory as package.module:function."
+            raise OptionError(f"there is no folder {target}", hint=hint)
         _package, private = files.open_package(Path(target))
     else:
         private = _compiled(target, seen, options, batch_size)

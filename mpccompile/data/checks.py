@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +13,8 @@ from mpccompile.errors import DataError
 
 if TYPE_CHECKING:
     from mpccompile.ir.program import InputSpec
+
+_LIKE_LABELS = frozenset({"label", "target", "targets"})
 
 
 def expect_values(table: Table, specs: Sequence[InputSpec]) -> None:
@@ -44,9 +46,15 @@ def expect_labels(table: Table) -> Tensor:
         raise DataError(
             f"there are no {LABELS}, only {', '.join(table.inputs)}",
             where=table.name,
-            hint=f"Add them to each row under the name {LABELS!r}, or leave out what needs them.",
+            hint=f"Add them to each row under the name {LABELS!r}, or leave out what needs them.{rename(table.inputs)}",
         )
     return table.labels
+
+
+def rename(names: Iterable[str]) -> str:
+    """Say which of some names would do as labels under another name, if one does."""
+    found = [name for name in names if name in _LIKE_LABELS]
+    return f" Rename {found[0]} to {LABELS}." if found else ""
 
 
 def expect_one_class_a_row(table: Table) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from mpccompile.data.checks import expect_values
+from mpccompile.data.checks import expect_values, rename
 from mpccompile.data.table import LABELS, Named, Table
 from mpccompile.errors import DataError
 
@@ -62,7 +62,10 @@ def _parts(data: Any, specs: Sequence[InputSpec], what: str) -> list[Columns]:
     parts: list[Columns] = []
     by_index = _has_rows(data)
     for item, place in _items(data, what):
-        tensors = _tensors(item, place)
+        named = _named(item, place)
+        if specs:
+            _expect_names(named, specs, place)
+        tensors = {name: _tensor(name, value, place) for name, value in named.items()}
         if specs:
             part = _fitted(tensors, specs, place)
         else:
@@ -111,14 +114,24 @@ def _items(data: Any, what: str) -> Iterator[tuple[Any, str]]:
         index += 1
 
 
-def _tensors(item: Any, place: str) -> Columns:
+def _named(item: Any, place: str) -> dict[str, Any]:
     if isinstance(item, Sequence) and len(item) == PAIR and isinstance(item[0], Mapping):
         item = {**item[0], LABELS: item[1]}
     if not isinstance(item, Mapping):
         raise DataError(
             f"an item is a {type(item).__name__}, not a dict", where=place, hint="Give inputs by name, and labels."
         )
-    return {str(name): _tensor(str(name), value, place) for name, value in item.items()}
+    return {str(name): value for name, value in item.items()}
+
+
+def _expect_names(given: Mapping[str, Any], specs: Sequence[InputSpec], place: str) -> None:
+    names = [spec.name for spec in specs]
+    missing = [name for name in names if name not in given]
+    unknown = [name for name in given if name not in {*names, LABELS}]
+    if missing or unknown:
+        problem = f"input {', '.join(missing)} is missing" if missing else f"there is no input {', '.join(unknown)}"
+        hint = f"The inputs are {', '.join(names)}; {LABELS} may come with them, and nothing else.{rename(given)}"
+        raise DataError(problem, where=place, hint=hint)
 
 
 def _tensor(name: str, value: Any, place: str) -> Tensor:
@@ -135,12 +148,8 @@ def _tensor(name: str, value: Any, place: str) -> Tensor:
 
 def _fitted(tensors: Columns, specs: Sequence[InputSpec], place: str) -> Columns:
     """Return one item as columns of one row or more, in the shapes and dtypes that the model takes."""
+    _expect_names(tensors, specs, place)
     names = [spec.name for spec in specs]
-    missing = [name for name in names if name not in tensors]
-    unknown = [name for name in tensors if name not in {*names, LABELS}]
-    if missing or unknown:
-        problem = f"input {', '.join(missing)} is missing" if missing else f"there is no input {', '.join(unknown)}"
-        raise DataError(problem, where=place, hint=f"The inputs are {', '.join(names)}; {LABELS} may come with them.")
     single = tensors[names[0]].dim() == len(specs[0].shape) - 1
     if single:
         tensors = {name: tensor.unsqueeze(0) for name, tensor in tensors.items()}

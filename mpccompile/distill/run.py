@@ -119,7 +119,9 @@ def _folder(folder: str | Path | None) -> Path | None:
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DistillationError(f"the folder cannot be made ({error.strerror})", where=str(folder)) from error
+        raise DistillationError(
+            f"the folder cannot be made ({error.strerror})", where=str(folder), hint="Choose another folder."
+        ) from error
     return place
 
 

@@ -191,8 +191,15 @@ class Trainer:
             f"the {what} of step {self._state.step + 1} of the stage of {loss.stage} is NaN or infinite; the first that"
             f" is not finite is {place}",
             step=self._state.total + 1,
-            hint=f"Lower the learning rate of the stage, or warm up for longer.{kept}",
+            hint=f"{self._advice()}{kept}",
         )
+
+    def _advice(self) -> str:
+        programs = [each for each in (self.job.student, self.job.teacher) if each is not None]
+        for name, weight in (pair for each in programs for pair in each.module.named_parameters()):
+            if not bool(torch.isfinite(weight).all()):
+                return f"The model had NaN or infinity in {name} before it was trained: look there."
+        return "Lower the learning rate of the stage, or warm up for longer."
 
     def _validate(self, judge: Objective, record: Record) -> Record:
         table, config = self.job.validation, self.job.config

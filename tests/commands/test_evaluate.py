@@ -73,3 +73,5 @@ def test_a_factory_and_a_function(call):
         call("evaluate_cases:model", "--data", "evaluate_cases:nothing")
     with pytest.raises(OptionError, match="has no missing"):
         call("evaluate_cases:model", "--data", "evaluate_cases:missing")
+    with pytest.raises(OptionError, match=r"there is no folder absent. Give the folder of a package, or a factory"):
+        call("absent", "--data", "evaluate_cases:data")

@@ -77,6 +77,8 @@ def test_labels_may_be_absent(program):
         ([(1, 2)], r"an item is a tuple, not a dict at data\[0\]"),
         ([row(), {"input_ids": row()["input_ids"]}], r"input attention_mask is missing at data\[1\]"),
         ([row(idx=3)], r"there is no input idx at data\[0\]"),
+        ([row(text="some")], r"there is no input text at data\[0\]"),
+        ([row(label=3)], r"there is no input label at .* Rename label to labels"),
         ([row(input_ids=torch.zeros(4, dtype=torch.long))], r"input input_ids has shape \[4\], .* of shape \[6\]"),
         ([row(input_ids=torch.zeros(2, 2, 2, dtype=torch.long))], "input input_ids has shape"),
         ([row(input_ids=torch.zeros(6))], "input input_ids has dtype torch.float32"),

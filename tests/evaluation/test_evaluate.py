@@ -153,3 +153,11 @@ def test_an_id_outside_the_vocabulary_is_named_by_row(tmp_path):
     data["input_ids"][1, 2] = -7
     with pytest.raises(InputError, match=r"holds -7, an id outside 0..59 at row 1 of data"):
         mpccompile.evaluate(mpccompile.compile(model), data, ways=("plaintext", "simulated"))
+
+
+def test_a_model_that_is_not_the_packages_is_told(compiled, tmp_path):
+    private, data = compiled
+    private.save(tmp_path / "package")
+    other = torch.nn.Linear(9, 3)
+    with pytest.raises(InputError, match=r"Linear fails on the data with RuntimeError: .* that it was compiled of"):
+        mpccompile.evaluate(tmp_path / "package", data, model=other, ways=("plaintext", "simulated"))
