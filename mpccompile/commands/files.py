@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -144,12 +145,17 @@ def write_arrays(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 def _kept_elsewhere(tensors: Mapping[str, Tensor]) -> str:
     """Write arrays that have no place to a temporary folder, and say where they are."""
+    lost = "They are lost: make room and run again."
     try:
-        place = Path(tempfile.mkdtemp(prefix="mpccompile-outputs-")) / "outputs.npz"
-        _write_npz(place, tensors)
+        folder = Path(tempfile.mkdtemp(prefix="mpccompile-outputs-"))
     except OSError:
-        return "They are lost: make room and run again."
-    return f"They are in {place}."
+        return lost
+    try:
+        _write_npz(folder / "outputs.npz", tensors)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        return lost
+    return f"They are in {folder / 'outputs.npz'}."
 
 
 def _write_npz(path: Path, tensors: Mapping[str, Tensor]) -> None:
