@@ -218,6 +218,11 @@ class PrivateModel:
         """The packages made so far, one per input shape."""
         return tuple(self._packages.values())
 
+    @property
+    def text_packages(self) -> tuple[Package, ...]:
+        """The packages made to generate text: those that read a prompt, then those that read a token."""
+        return () if self._generator is None else self._generator.packages
+
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in kwargs.items() if value is not None}
         names = self._argument_names()
