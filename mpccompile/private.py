@@ -24,6 +24,7 @@ from mpccompile.errors import InputError, MpcCompileError
 from mpccompile.generation.choices import Choices
 from mpccompile.generation.generate import Generator, Recipe
 from mpccompile.generation.prompts import prompts_in, whole
+from mpccompile.generation.reader import Reader
 from mpccompile.ir.program import Secrecy
 from mpccompile.options import Options
 from mpccompile.report import compare
@@ -65,7 +66,7 @@ class PrivateModel:
         self._session: Session | None = None
         self._scratch: Path | None = None
         self._last: tuple[Package, CallReport, dict[str, Tensor]] | None = None
-        self._generator: Generator | None = None
+        self._generator: Generator | Reader | None = None
 
     @classmethod
     def from_package(cls, package: Package) -> PrivateModel:
@@ -102,12 +103,24 @@ class PrivateModel:
         """
         chosen, prompt = Choices.named(choices), whole(input_ids, attention_mask)
         if self._generator is None:
-            if self._model is None:
-                raise MpcCompileError("a package holds no model to generate with", hint="Compile the model here.")
-            examples = tuple(prompts_in(self._calibration))
-            recipe = Recipe(self._model, self._options, self._passes, self._folder(), examples)
-            self._generator = Generator(recipe, self._run)
+            self._generator = self._made_generator()
         return self._generator.generate(prompt, chosen)
+
+    def _made_generator(self) -> Generator | Reader:
+        if self._model is None:
+            return Reader(self._current(), self._run)
+        examples = tuple(prompts_in(self._calibration))
+        return Generator(Recipe(self._model, self._options, self._passes, self._folder(), examples), self._run)
+
+    def save_generator(self, folder: str | Path, tokens: int) -> None:
+        """Write a package that generates texts of up to ``tokens`` tokens, prompt included, without the model.
+
+        Raises:
+            OptionError: If no example prompts were given, or the model has fewer positions.
+        """
+        generator = self._made_generator()
+        package = generator.token_program(tokens) if isinstance(generator, Generator) else generator.packages[0]
+        packages.copy(package, Path(folder))
 
     def compile_for(self, inputs: Mapping[str, Any] | Sequence[Any]) -> Package:
         """Compile for inputs of these shapes now, calibrating on them, and return the package."""
