@@ -232,9 +232,9 @@ class PrivateModel:
         return tuple(self._packages.values())
 
     @property
-    def text_packages(self) -> tuple[Package, ...]:
-        """The packages made to generate text: those that read a prompt, then those that read a token."""
-        return () if self._generator is None else self._generator.packages
+    def load_bytes(self) -> int:
+        """What rank 0 has sent rank 1 to load the programs, once for all calls."""
+        return 0 if self._session is None else self._session.load_bytes
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in kwargs.items() if value is not None}
