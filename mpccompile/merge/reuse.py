@@ -1,0 +1,142 @@
+"""Embedding resending: a text goes on from its last hidden state, and what the tokens are is found out at the end.
+
+The three modules can be captured. Everything they leave for each other can stay with the parties: no token is looked at
+on the way, and the head is applied once, to all positions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+HIDDEN = "hidden"
+ROW_AXIS = -2
+"""The dim of what stays that has a row for each token: hidden states [B, T, d], keys and values [B, H, T, D]."""
+
+
+def _recording(past: dict[str, Tensor]) -> tuple[DynamicCache, dict[str, Tensor]]:
+    """Return a cache that starts with ``past``, and the dict that it notes each layer's new rows in.
+
+    Constant attention keeps one kind of row and gives it twice; it is noted once.
+    """
+    from transformers import DynamicCache
+
+    rows: dict[str, Tensor] = {}
+
+    class Recording(DynamicCache):
+        def update(
+            self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: Any, **_kwargs: Any
+        ) -> tuple[Tensor, Tensor]:
+            values = self._longer(f"value_{layer_idx}", value_states)
+            same = key_states is value_states
+            return values if same else self._longer(f"key_{layer_idx}", key_states), values
+
+        def _longer(self, name: str, new: Tensor) -> Tensor:
+            rows[name] = new
+            return torch.cat([past[name], new], ROW_AXIS) if name in past else new
+
+        def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002 - all layers hold as many
+            return next((int(held.shape[ROW_AXIS]) for held in past.values()), 0)
+
+        def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+            return self.get_seq_length(layer_idx) + query_length, 0
+
+    return Recording(), rows
+
+
+def _read(model: Any, past: dict[str, Tensor], **inputs: Tensor) -> dict[str, Tensor]:
+    """Run the layers of a language model; return its last hidden states, and the rows they leave for later ones."""
+    cache, rows = _recording(past)
+    hidden: Tensor = model.base_model(**inputs, past_key_values=cache, use_cache=True).last_hidden_state
+    return {HIDDEN: hidden, **rows}
+
+
+class StartText(nn.Module):
+    """Reads a prompt of B texts of T tokens each.
+
+    Args:
+        model: A causal language model of transformers.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor) -> dict[str, Tensor]:
+        """Return ``hidden`` [B, T, d], and each layer's rows [B, H, T, D]."""
+        return _read(self.model, {}, input_ids=input_ids)
+
+
+class NextHidden(nn.Module):
+    """Goes on by one position: the hidden state before it is its embedding.
+
+    Args:
+        model: A causal language model of transformers.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, hidden: Tensor, position_ids: Tensor, attention_mask: Tensor | None = None, **cache: Tensor
+    ) -> dict[str, Tensor]:
+        """Return ``hidden`` [B, 1, d] of the position, and its row [B, H, 1, D] of each layer.
+
+        Args:
+            hidden: Of the positions before, [B, L, d].
+            position_ids: The position p, [B, 1], from 1 on: that of the prompt's length first.
+            attention_mask: 1 where the cache is filled, and for the position itself: [B, L + 1]. Constant attention
+                needs none.
+            cache: Rows [B, H, L, D] by name, filled up to p.
+        """
+        last = hidden.index_select(1, position_ids[0] - 1)
+        masked = {} if attention_mask is None else {"attention_mask": attention_mask}
+        return _read(self.model, cache, inputs_embeds=last, position_ids=position_ids, **masked)
+
+
+class TellTokens(nn.Module):
+    """Applies the head to all positions at once.
+
+    Args:
+        model: A causal language model of transformers.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.head = model.get_output_embeddings()
+
+    def forward(self, hidden: Tensor, position_ids: Tensor) -> Tensor:
+        """Return logits [B, n, V] of the hidden states [B, L, d] at some positions [1, n]."""
+        logits: Tensor = self.head(hidden.index_select(1, position_ids[0]))
+        return logits
+
+
+def hidden_after(model: nn.Module, input_ids: Tensor, new_tokens: int) -> Tensor:
+    """Return the hidden states [B, T + new - 1, d] of prompts [B, T] and of what follows them without a token.
+
+    The last hidden state, after the model's last norm, is the next position's input embedding; what the model adds for
+    positions is added to it as to any other.
+    """
+    start, step = StartText(model), NextHidden(model)
+    with torch.no_grad():
+        held: dict[str, Tensor] = start(input_ids)
+        for position in range(input_ids.shape[1], input_ids.shape[1] + new_tokens - 1):
+            places = torch.full((input_ids.shape[0], 1), position)
+            new = step(position_ids=places, **held)
+            held = {name: torch.cat([rows, new[name]], ROW_AXIS) for name, rows in held.items()}
+    return held[HIDDEN]
+
+
+def continued(model: nn.Module, input_ids: Tensor, new_tokens: int) -> Tensor:
+    """Return prompts [B, T] and the likeliest tokens after them, [B, T + new], by embedding resending."""
+    hidden = hidden_after(model, input_ids, new_tokens)
+    places = torch.arange(input_ids.shape[1] - 1, hidden.shape[1]).unsqueeze(0)
+    with torch.no_grad():
+        chosen: Tensor = TellTokens(model)(hidden, places).argmax(-1)
+    return torch.cat([input_ids, chosen], dim=1)
