@@ -11,7 +11,8 @@ from torch import Tensor, fx
 
 from mpccompile.distill.data import NO_LABEL, Table
 from mpccompile.distill.graphs import Probed, probed
-from mpccompile.distill.losses import LayerLoss, LogitLoss, label_loss
+from mpccompile.distill.losses import LayerLoss, LogitLoss
+from mpccompile.distill.terms import ByAnswers, ByLabels, ByLayers, Stated
 
 if TYPE_CHECKING:
     from mpccompile.distill.config import DistillationConfig
@@ -46,40 +47,26 @@ def batches(table: Table, order: Tensor, size: int, device: str = "cpu") -> Iter
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss of one stage.
+    """What one stage minimises.
 
     Attributes:
         stage: Its name.
         student: The graph that is trained.
-        teacher: Whom it learns from; None in the stage of labels.
-        config: Flags of the losses.
-        pairs: What is compared inside.
+        terms: The loss of its answers.
         regression: Whether the answer is numbers.
+        device: Where it is computed.
     """
 
     stage: str
     student: Probed
-    teacher: Probed | None
-    config: DistillationConfig
-    pairs: tuple[Pair, ...]
+    terms: Stated
     regression: bool
+    device: str
 
     def __call__(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the student's answer [N, ..., classes] and the parts that the loss is the sum of."""
+        """Return the student's answer [N, ..., classes] and the terms that the loss is the sum of."""
         logits, values = self.student(batch.table.inputs)
-        if self.teacher is None:
-            labels = batch.table.labels
-            if labels is None:
-                raise ValueError("the labels were checked before")
-            return logits, {"labels": label_loss(logits, labels, batch.rows, regression=self.regression)}
-        with torch.no_grad():
-            target, seen = self.teacher(batch.table.inputs)
-        if self.stage == "layers":
-            loss = LayerLoss(self.pairs, self.config.count_padding)
-            return logits, loss(seen, values, batch.rows)
-        tokens = None if self.config.count_padding else self.pairs[-1].tokens if self.pairs else None
-        answer = LogitLoss(self.regression, self.config.temperature, self.config.mean_over_classes, tokens)
-        return logits, {"logits": answer(target, logits, batch.rows, seen)}
+        return logits, self.terms(batch, logits, values)
 
 
 def objective(
@@ -91,13 +78,18 @@ def objective(
 ) -> Objective:
     """Return the loss of a stage between two graphs of programs."""
     program, module = student
-    inner = [pair.student for pair in pairs] if stage == "layers" else []
-    graph = probed(program, module, inner)
     regression = is_regression(program, config)
-    by_labels = stage == "labels" or (stage == "logits" and regression and config.regression_on_labels)
-    if by_labels or teacher is None:
-        return Objective(stage, graph, None, config, pairs, regression)
-    return Objective(stage, graph, probed(*teacher, seen_names(pairs)), config, pairs, regression)
+    inner = [pair.student for pair in pairs] if stage == "layers" else []
+    terms: Stated
+    if teacher is None or stage == "labels" or (stage == "logits" and regression and config.regression_on_labels):
+        terms = ByLabels(regression)
+    elif stage == "layers":
+        terms = ByLayers(probed(*teacher, seen_names(pairs)), LayerLoss(pairs, config.count_padding))
+    else:
+        tokens = None if config.count_padding else pairs[-1].tokens if pairs else None
+        loss = LogitLoss(regression, config.temperature, config.mean_over_classes, tokens)
+        terms = ByAnswers(probed(*teacher, seen_names(pairs)), loss)
+    return Objective(stage, probed(program, module, inner), terms, regression, config.device)
 
 
 def seen_names(pairs: Sequence[Pair]) -> list[str]:
@@ -136,7 +128,7 @@ def evaluate(loss: Objective, table: Table, size: int) -> Scores:
     total = 0.0
     counter = Metric(regression=loss.regression)
     with torch.no_grad():
-        for batch in batches(table, torch.arange(len(table)), size, loss.config.device):
+        for batch in batches(table, torch.arange(len(table)), size, loss.device):
             logits, parts = loss(batch)
             total += float(sum(parts.values())) * batch.count
             counter.add(logits, batch)
