@@ -120,7 +120,9 @@ def _config(settings: list[str]) -> DistillationConfig:
     for setting in settings:
         name, _, text = setting.partition("=")
         stage, _, field = name.rpartition(".")
-        if stage:
+        if stage == "text_loss":
+            config = replace(config, text_loss=_changed(config.text_loss, field, text, setting))
+        elif stage:
             # A stage that there is none of starts as one epoch at the first stage's learning rate.
             owner = getattr(config, stage, None) or Stage(1, 5e-5) if stage in _STAGES else None
             config = replace(config, **{stage: _changed(owner, field, text, setting)})
@@ -129,7 +131,7 @@ def _config(settings: list[str]) -> DistillationConfig:
     return config
 
 
-_STAGES = ("layers", "logits", "labels")
+_STAGES = ("layers", "logits", "labels", "text")
 
 
 def _changed(owner: Any, field: str, text: str, setting: str) -> Any:

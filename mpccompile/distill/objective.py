@@ -13,6 +13,8 @@ from mpccompile.distill.data import NO_LABEL, Table
 from mpccompile.distill.graphs import Probed, probed
 from mpccompile.distill.losses import LayerLoss, LogitLoss
 from mpccompile.distill.terms import ByAnswers, ByLabels, ByLayers, Stated
+from mpccompile.distill.text import ByText
+from mpccompile.distill.text_sites import text_sites
 
 if TYPE_CHECKING:
     from mpccompile.distill.config import DistillationConfig
@@ -79,6 +81,8 @@ def objective(
     """Return the loss of a stage between two graphs of programs."""
     program, module = student
     regression = is_regression(program, config)
+    if stage == "text":
+        return _of_text(student, teacher, config, pairs)
     inner = [pair.student for pair in pairs] if stage == "layers" else []
     terms: Stated
     if teacher is None or stage == "labels" or (stage == "logits" and regression and config.regression_on_labels):
@@ -90,6 +94,21 @@ def objective(
         loss = LogitLoss(regression, config.temperature, config.mean_over_classes, tokens)
         terms = ByAnswers(probed(*teacher, seen_names(pairs)), loss)
     return Objective(stage, probed(program, module, inner), terms, regression, config.device)
+
+
+def _of_text(
+    student: tuple[Program, fx.GraphModule],
+    teacher: tuple[Program, fx.GraphModule] | None,
+    config: DistillationConfig,
+    pairs: tuple[Pair, ...],
+) -> Objective:
+    program, module = student
+    loss = config.text_loss
+    inside = tuple(pair for pair in pairs if pair.kind == "hidden")
+    hidden = inside[: (len(inside) + 1) // 2] if loss.hidden else ()
+    asked = probed(*teacher, seen_names(hidden)) if teacher is not None and loss.asks_teacher else None
+    terms = ByText(loss, text_sites(program), asked, hidden)
+    return Objective("text", probed(program, module, terms.inner), terms, regression=False, device=config.device)
 
 
 def seen_names(pairs: Sequence[Pair]) -> list[str]:
