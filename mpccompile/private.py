@@ -22,8 +22,9 @@ from mpccompile.codegen import package as packages
 from mpccompile.codegen.answer import located, rebuild
 from mpccompile.errors import InputError, MpcCompileError
 from mpccompile.generation.choices import Choices
-from mpccompile.generation.generate import Generator, Recipe
+from mpccompile.generation.generate import Recipe
 from mpccompile.generation.prompts import prompts_in, whole
+from mpccompile.generation.ways import generator_for
 from mpccompile.ir.program import Secrecy
 from mpccompile.options import Options
 from mpccompile.report import compare
@@ -35,6 +36,8 @@ from mpccompile.simulation.fixed_point import FixedPointProgram
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
+    from mpccompile.generation.generate import Generator
+    from mpccompile.generation.reuse import ReuseGenerator
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ class PrivateModel:
         self._session: Session | None = None
         self._scratch: Path | None = None
         self._last: tuple[Package, CallReport, dict[str, Tensor]] | None = None
-        self._generator: Generator | None = None
+        self._generator: Generator | ReuseGenerator | None = None
 
     @classmethod
     def from_package(cls, package: Package) -> PrivateModel:
@@ -106,7 +109,7 @@ class PrivateModel:
                 raise MpcCompileError("a package holds no model to generate with", hint="Compile the model here.")
             examples = tuple(prompts_in(self._calibration))
             recipe = Recipe(self._model, self._options, self._passes, self._folder(), examples)
-            self._generator = Generator(recipe, self._run)
+            self._generator = generator_for(recipe, self._run)
         return self._generator.generate(prompt, chosen)
 
     def compile_for(self, inputs: Mapping[str, Any] | Sequence[Any]) -> Package:

@@ -155,7 +155,7 @@ def with_input_limits(program: Program, batches: Sequence[Sequence[Tensor]], opt
     inputs = []
     for index, spec in enumerate(program.inputs):
         if spec.resident:
-            inputs.append(replace(spec, limit=resident[spec.name]))
+            inputs.append(replace(spec, limit=resident.get(spec.name, spec.limit)))
         elif spec.secrecy is Secrecy.SECRET and spec.dtype.is_floating_point:
             seen = max((float(batch[index].abs().max()) for batch in batches if batch[index].numel()), default=0.0)
             limit = 2.0 ** math.ceil(math.log2(max(1.0, seen * options.range_margin * INPUT_MARGIN)))
@@ -176,7 +176,7 @@ def _resident_limits(program: Program) -> dict[str, float]:
     (results,) = program.graph.output_node().args
     nodes = dict(zip(program.output.keys, cast("tuple[fx.Node, ...]", results), strict=True))
     for _round in range(len(limits) + 1):
-        inputs = tuple(replace(spec, limit=limits[spec.name]) if spec.resident else spec for spec in program.inputs)
+        inputs = tuple(replace(spec, limit=limits.get(spec.name, spec.limit)) for spec in program.inputs)
         proven = bounds(program.with_changes(inputs=inputs), {})
         raised = {name: max(given, _power_above(name, proven[nodes[name].name])) for name, given in limits.items()}
         if raised == limits:

@@ -39,6 +39,7 @@ class Family:
         value: A copy of an attention's W_V, for as many heads as there are queries.
         output: A copy of its W_O.
         feed_forward: Copies of a layer's two linears; None where there is a gate.
+        positions: Path of the table of positions; None where they are no table.
     """
 
     layers: Callable[[Any], Sequence[nn.Module]]
@@ -48,6 +49,7 @@ class Family:
     value: Callable[[Any], nn.Linear]
     output: Callable[[Any], nn.Linear]
     feed_forward: Callable[[Any], FeedForward] | None
+    positions: str | None
 
 
 def family_of(model: nn.Module) -> Family:
@@ -104,6 +106,7 @@ _GPT2 = Family(
     value=lambda attention: _transposed(attention.c_attn, 2 * attention.embed_dim),
     output=lambda attention: _transposed(attention.c_proj),
     feed_forward=_gpt2_feed_forward,
+    positions="transformer.wpe",
 )
 _LLAMA = Family(
     layers=lambda model: model.model.layers,
@@ -113,5 +116,6 @@ _LLAMA = Family(
     value=_repeated_value,
     output=lambda attention: _linear(attention.o_proj.weight, attention.o_proj.bias),
     feed_forward=None,
+    positions=None,
 )
 _FAMILIES: dict[str, Family] = {"GPT2LMHeadModel": _GPT2, "LlamaForCausalLM": _LLAMA, "Qwen2ForCausalLM": _LLAMA}

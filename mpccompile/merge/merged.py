@@ -67,7 +67,7 @@ def merged(model: Any, averages: Averages, config: MergeConfig = RESIDUAL) -> An
             f"a {type(model).__name__} gates its feed-forward part, which the mix-first form cannot fold",
             hint="Use MergeConfig(form='residual').",
         )
-    student = copy.deepcopy(model)
+    student = _shortened(copy.deepcopy(model), family, int(averages.attention[0].shape[-1]))
     layers = family.layers(student)
     for at, layer in enumerate(list(layers)):
         matrix = TrainedMatrix(averages.attention[at])
@@ -82,6 +82,17 @@ def merged(model: Any, averages: Averages, config: MergeConfig = RESIDUAL) -> An
         if config.first_norm == "affine":
             setattr(layer, family.first_norm, affine)
     return student.train(model.training)
+
+
+def _shortened(model: Any, family: Family, length: int) -> Any:
+    """Leave a model as many positions as its matrices will have."""
+    if length < model.config.max_position_embeddings:
+        model.config.max_position_embeddings = length
+        if family.positions is not None:
+            kept = model.get_submodule(family.positions).weight.detach()[:length].clone()
+            owner, _, name = family.positions.rpartition(".")
+            setattr(model.get_submodule(owner), name, nn.Embedding.from_pretrained(kept, freeze=False))
+    return model
 
 
 def _affine(norm: Any, inverse_deviation: float) -> Affine:
