@@ -12,8 +12,9 @@ from torch import Tensor, fx
 from mpccompile.distill.data import NO_LABEL, Table
 from mpccompile.distill.graphs import Probed, probed
 from mpccompile.distill.losses import LayerLoss, LogitLoss
+from mpccompile.distill.resent import Resending
 from mpccompile.distill.terms import ByAnswers, ByLabels, ByLayers, Stated
-from mpccompile.distill.text import ByText
+from mpccompile.distill.text import ByText, inner_values
 from mpccompile.distill.text_sites import text_sites
 
 if TYPE_CHECKING:
@@ -77,12 +78,14 @@ def objective(
     teacher: tuple[Program, fx.GraphModule] | None,
     config: DistillationConfig,
     pairs: tuple[Pair, ...],
+    *,
+    drawn: bool = False,
 ) -> Objective:
-    """Return the loss of a stage between two graphs of programs."""
+    """Return the loss of a stage between two graphs of programs; ``drawn`` lets it draw where texts are resent."""
     program, module = student
     regression = is_regression(program, config)
     if stage == "text":
-        return _of_text(student, teacher, config, pairs)
+        return _of_text(student, teacher, config, pairs, drawn=drawn)
     inner = [pair.student for pair in pairs] if stage == "layers" else []
     terms: Stated
     if teacher is None or stage == "labels" or (stage == "logits" and regression and config.regression_on_labels):
@@ -101,14 +104,18 @@ def _of_text(
     teacher: tuple[Program, fx.GraphModule] | None,
     config: DistillationConfig,
     pairs: tuple[Pair, ...],
+    *,
+    drawn: bool,
 ) -> Objective:
     program, module = student
-    loss = config.text_loss
+    loss, sites = config.text_loss, text_sites(program)
     inside = tuple(pair for pair in pairs if pair.kind == "hidden")
     hidden = inside[: (len(inside) + 1) // 2] if loss.hidden else ()
     asked = probed(*teacher, seen_names(hidden)) if teacher is not None and loss.asks_teacher else None
-    terms = ByText(loss, text_sites(program), asked, hidden)
-    return Objective("text", probed(program, module, terms.inner), terms, regression=False, device=config.device)
+    graph = probed(program, module, inner_values(sites, hidden))
+    resending = Resending(graph, sites, loss.scale, drawn) if loss.resent else None
+    terms = ByText(loss, sites, asked, hidden, resending)
+    return Objective("text", graph, terms, regression=False, device=config.device)
 
 
 def seen_names(pairs: Sequence[Pair]) -> list[str]:

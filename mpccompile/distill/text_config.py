@@ -24,6 +24,10 @@ class TextLoss:
             square (Hinton et al., 2015).
         hidden: Whether to learn the teacher's hidden states too: the squared errors of the first half of its layers.
         temperature: Divides both logits for ``answers``.
+        resent: How often a text is read again with, from a random position on, the hidden states of the reading before
+            in the place of its embeddings. All readings count alike. MERGE has none of it; it is what a text that goes
+            on from hidden states will meet.
+        scale: What hidden states are multiplied by to be embeddings, as the model's ``config.reuse_scale``.
     """
 
     alignment: float = 0.75
@@ -32,6 +36,8 @@ class TextLoss:
     answers: bool = False
     hidden: bool = False
     temperature: float = 4.0
+    resent: int = 0
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("alignment", "dropout"):
@@ -39,8 +45,11 @@ class TextLoss:
                 raise OptionError(f"{name}={getattr(self, name)} is not a share below 1")
         if self.noise < 0:
             raise OptionError(f"noise={self.noise} is below 0")
-        if not self.temperature > 0:
-            raise OptionError(f"temperature={self.temperature} is not above 0")
+        if self.resent < 0:
+            raise OptionError(f"resent={self.resent} is below 0")
+        for name in ("temperature", "scale"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"{name}={getattr(self, name)} is not above 0")
 
     @property
     def shakes(self) -> bool:

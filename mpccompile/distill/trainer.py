@@ -84,7 +84,8 @@ class Trainer:
         self._state = State(self._run)
         self._best: dict[str, Tensor] = {}
         self._shaken = job.config.text is not None and job.config.text_loss.shakes
-        self._noisy = self._shaken or job.config.dropout > 0 or job.config.teacher_dropout > 0
+        drawn = job.config.text is not None and job.config.text_loss.resent > 0
+        self._noisy = self._shaken or drawn or job.config.dropout > 0 or job.config.teacher_dropout > 0
         self._optimizer: torch.optim.Optimizer | None = None
         self._restored: dict[str, Tensor] = {}
 
@@ -150,7 +151,7 @@ class Trainer:
             program = with_shaken_embeddings(program, text_sites(program).embedded, job.config.text_loss)
             student = program, program.module
         teacher = None if teacher is None else _dropping(teacher, job.config.teacher_dropout, places)
-        return objective(name, student, teacher, job.config, job.pairs), plain
+        return objective(name, student, teacher, job.config, job.pairs, drawn=True), plain
 
     def _step(self, loss: Objective, batch: Batch, stage: Stage, steps: int) -> Record:
         start = time.perf_counter()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mpccompile import compiler
 from mpccompile.errors import MpcCompileError
-from mpccompile.generation.examples import prompts_of
+from mpccompile.generation.examples import PLACES, prompts_of
 from mpccompile.generation.generate import CALIBRATION_TOKENS, CAPACITY_STEP, Recipe, Runner
 from mpccompile.generation.requests import check_compilable, check_prompt
 from mpccompile.merge.reuse import HIDDEN, ROW_AXIS, NextHidden, StartText, TellTokens
@@ -96,7 +96,7 @@ class ReuseGenerator:
             )
         start = self._starts[count, length]
         if (count, capacity) not in self._steps or not _takes(self._steps[count, capacity], start):
-            examples = list(self._rollouts(prompts, capacity, min(new_tokens, CALIBRATION_TOKENS)))
+            examples = list(self._rollouts(prompts, capacity))
             step = NextHidden(self._recipe.model)
             self._steps[count, capacity] = self._compile(step, examples, dict(start.output.resident))
         step_package = self._steps[count, capacity]
@@ -108,7 +108,7 @@ class ReuseGenerator:
     def _capacity(self, rows: int) -> int:
         most = self._recipe.setting("max_position_embeddings")
         rounded = -(-rows // CAPACITY_STEP) * CAPACITY_STEP
-        return rounded if most is None else max(rows, min(rounded, most))
+        return rounded if most is None else max(rows, min(rounded, most - 1))
 
     def _texts(self, ids: Tensor) -> list[Tensor]:
         return [example for example in self._recipe.examples if example.shape[1] >= ids.shape[1]] or [ids]
@@ -118,20 +118,29 @@ class ReuseGenerator:
         with torch.no_grad():
             return tuple(StartText(self._recipe.model).eval()(**prompt))
 
-    def _rollouts(self, prompts: Sequence[Inputs], capacity: int, new_tokens: int) -> Iterator[Inputs]:
-        """Yield inputs of the step as the approximated model itself meets them, going on from each prompt."""
-        start = _Plain(self._approximated(StartText(self._recipe.model), prompts[0]))
+    def _rollouts(self, prompts: Sequence[Inputs], capacity: int) -> Iterator[Inputs]:
+        """Yield inputs of the step as the approximated model itself meets them.
+
+        From the whole of each prompt on, from its first half and from its first token: the program serves other
+        prompts as well.
+        """
         step: _Plain | None = None
-        for prompt in prompts:
-            (count, length), left = prompt["input_ids"].shape, start(prompt)
-            held = {name: _with_room(rows, capacity) for name, rows in left.items()}
-            for position in range(length, min(length + max(1, new_tokens - 1), capacity)):
-                public = _public(count, position, capacity, masked=_is_masked(left))
-                inputs = {HIDDEN: held[HIDDEN], **public, **held}
-                step = step or _Plain(self._approximated(NextHidden(self._recipe.model), inputs))
-                yield {name: value.clone() for name, value in inputs.items()}
-                for name, row in step(inputs).items():
-                    held[name][..., position : position + 1, :] = row
+        for length in sorted({1, -(-prompts[0]["input_ids"].shape[1] // 2), prompts[0]["input_ids"].shape[1]}):
+            cut = [{"input_ids": prompt["input_ids"][:, :length]} for prompt in prompts]
+            start = _Plain(self._approximated(StartText(self._recipe.model), cut[0]))
+            for prompt in cut:
+                left = start(prompt)
+                held = {name: _with_room(rows, capacity) for name, rows in left.items()}
+                last = max(length + 1, min(length + CALIBRATION_TOKENS, capacity))
+                noted = {round(place) for place in torch.linspace(length, last - 1, PLACES).tolist()}
+                for position in range(length, last):
+                    public = _public(prompt["input_ids"].shape[0], position, capacity, masked=_is_masked(left))
+                    inputs = {HIDDEN: held[HIDDEN], **public, **held}
+                    step = step or _Plain(self._approximated(NextHidden(self._recipe.model), inputs))
+                    if position in noted:
+                        yield {name: value.clone() for name, value in inputs.items()}
+                    for name, row in step(inputs).items():
+                        held[name][..., position : position + 1, :] = row
 
     def _approximated(self, reader: nn.Module, inputs: Mapping[str, Tensor]) -> Program:
         options = self._recipe.options

@@ -6,10 +6,13 @@ on the way, and the head is applied once, to all positions.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+from mpccompile.capture.from_torch import as_for_inference
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
@@ -47,6 +50,31 @@ def _recording(past: dict[str, Tensor]) -> tuple[DynamicCache, dict[str, Tensor]
             return self.get_seq_length(layer_idx) + query_length, 0
 
     return Recording(), rows
+
+
+def reuse_scale(model: Any) -> float:
+    """Return what a model's hidden states are multiplied by to be embeddings: 1, unless its config says otherwise."""
+    return float(getattr(model.config, "reuse_scale", 1.0))
+
+
+def scale_to_embeddings(model: Any, texts: Iterable[Tensor]) -> float:
+    """Return, and write to the model's config, what makes its hidden states as long as its embeddings on average.
+
+    Training makes them alike in direction only, and what a model adds for positions is as large as its embeddings
+    are: hidden states that are ten times longer drown it. MERGE resends them as they are.
+
+    Args:
+        model: A causal language model of transformers.
+        texts: Ids [B, T].
+    """
+    lengths = torch.zeros(2)
+    with as_for_inference(model):
+        for ids in texts:
+            embedded, hidden = model.get_input_embeddings()(ids), model.base_model(input_ids=ids).last_hidden_state
+            lengths += torch.stack([embedded.norm(dim=-1).sum(), hidden.norm(dim=-1).sum()])
+    scale = float(lengths[0] / lengths[1])
+    model.config.reuse_scale = scale
+    return scale
 
 
 def _read(model: Any, past: dict[str, Tensor], **inputs: Tensor) -> dict[str, Tensor]:
@@ -95,7 +123,9 @@ class NextHidden(nn.Module):
                 needs none.
             cache: Rows [B, H, L, D] by name, filled up to p.
         """
-        last = hidden.index_select(1, position_ids[0] - 1)
+        last, scale = hidden.index_select(1, position_ids[0] - 1), reuse_scale(self.model)
+        if scale != 1.0:
+            last = last * scale
         masked = {} if attention_mask is None else {"attention_mask": attention_mask}
         return _read(self.model, cache, inputs_embeds=last, position_ids=position_ids, **masked)
 

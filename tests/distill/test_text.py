@@ -10,9 +10,10 @@ from torch.nn import functional
 
 import mpccompile
 from mpccompile.distill import MERGE_EFFECTIVE, MERGE_INTENDED, DistillationConfig, Stage, TextLoss
-from mpccompile.distill.graphs import logits_of
+from mpccompile.distill.graphs import logits_of, probed
 from mpccompile.distill.match import match_hidden
 from mpccompile.distill.objective import batches, objective
+from mpccompile.distill.resent import Resending
 from mpccompile.distill.run import prepare
 from mpccompile.distill.text_sites import text_sites, with_shaken_embeddings
 from mpccompile.distill.trainer import Trainer
@@ -94,6 +95,31 @@ def test_labels_that_are_given_say_what_comes_next():
     torch.testing.assert_close(terms, {"tokens": expected})
 
 
+def test_a_resent_text_is_read_from_hidden_states_from_its_middle_on():
+    model, text = merged_of(), ids(seed=7)
+    loss = TextLoss(alignment=0.25, resent=2, scale=0.3)
+    _logits, terms = terms_of(program_of(model), loss, {"input_ids": text})
+    middle, embedded, losses = text.shape[1] // 2, model.get_input_embeddings()(text), []
+    given = embedded
+    with torch.no_grad():
+        for _reading in range(3):
+            hidden = model.base_model(inputs_embeds=given).last_hidden_state
+            logits = model.lm_head(hidden)[:, :-1]
+            losses.append(functional.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten()))
+            given = torch.cat([embedded[:, :middle], 0.3 * hidden[:, middle - 1 : -1]], 1)
+    torch.testing.assert_close(terms["tokens"], 0.75 * torch.stack(losses).mean(), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(losses[0], losses[1])
+
+
+def test_where_a_text_is_resent_is_drawn_and_never_its_first_position():
+    program = program_of(models.gpt2()[0])
+    resending = Resending(probed(program, program.module, []), text_sites(program), 1.0, drawn=True)
+    starts = resending.starts(torch.zeros(500, 4, 3))
+    assert starts.shape == (500, 1)
+    assert set(starts.flatten().tolist()) == {1, 2, 3}
+    assert set(replace(resending, drawn=False).starts(torch.zeros(5, 4, 3)).flatten().tolist()) == {2}
+
+
 def test_noise_and_dropout_come_between_the_table_and_the_positions():
     program = program_of(models.gpt2()[0])
     embedded = text_sites(program).embedded
@@ -138,7 +164,7 @@ def test_training_brings_hidden_states_to_the_embeddings_and_finds_the_tokens(fo
 @pytest.mark.parametrize("stop", [2, 5, 7])
 def test_a_run_goes_on_bit_for_bit(tmp_path, monkeypatch, stop):
     student = program_of(merged_of())
-    config = replace(PLAIN, text_loss=replace(MERGE_EFFECTIVE, answers=True))
+    config = replace(PLAIN, text_loss=replace(MERGE_EFFECTIVE, answers=True, resent=1))
     given = {"config": config, "teacher": models.gpt2()[0], "validation": {"input_ids": ids(3, seed=1)}}
     whole, step = trained(student, **given), Trainer._step
 
@@ -181,6 +207,13 @@ def test_what_cannot_be_trained_on_text_is_refused():
         mpccompile.distill(None, program, {"input_ids": ids(2, models.LENGTH)}, config=PLAIN, progress=False)
     with pytest.raises(DistillationError, match="no teacher"):
         trained(program_of(merged_of()), config=replace(PLAIN, text_loss=TextLoss(answers=True)))
-    for wrong in ({"alignment": 1.0}, {"noise": -0.1}, {"dropout": 1.0}, {"temperature": 0.0}):
+    for wrong in (
+        {"alignment": 1.0},
+        {"noise": -0.1},
+        {"dropout": 1.0},
+        {"temperature": 0.0},
+        {"resent": -1},
+        {"scale": 0.0},
+    ):
         with pytest.raises(OptionError, match=next(iter(wrong))):
             TextLoss(**wrong)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mpccompile.merge.reuse import NextHidden, StartText, TellTokens, continued, hidden_after
+from mpccompile.merge.reuse import NextHidden, StartText, TellTokens, continued, hidden_after, scale_to_embeddings
 from tests import models
 from tests.merge.small import ids, merged_of
 
 NEW = 5
 
 
-def written_out(model, text, new_tokens):
+def written_out(model, text, new_tokens, scale=1.0):
     """Embed the prompt, append the last hidden state again and again, and apply the head at the end."""
     embedded = model.get_input_embeddings()(text)
     with torch.no_grad():
         for _ in range(new_tokens):
             hidden = model.base_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
-            embedded = torch.cat([embedded, hidden[:, -1:]], 1)
+            embedded = torch.cat([embedded, scale * hidden[:, -1:]], 1)
         logits = model.get_output_embeddings()(hidden)
     return hidden, torch.cat([text, logits[:, text.shape[1] - 1 :].argmax(-1)], 1)
 
@@ -34,6 +34,22 @@ def test_reuse_is_the_loop_that_is_written_out(family, form):
     torch.testing.assert_close(hidden_after(model, text, NEW), hidden, atol=1e-4, rtol=1e-4)
     assert torch.equal(continued(model, text, NEW), expected)
     assert expected.shape == (2, 5 + NEW)
+
+
+def test_hidden_states_are_as_long_as_embeddings_where_the_config_says_so():
+    model, text = models.gpt2()[0], ids(2, 5)
+    before = hidden_after(model, text, NEW)
+    scale = scale_to_embeddings(model, [text, ids(3, 7)])
+    with torch.no_grad():
+        lengths = [
+            sum(float(part(each).norm(dim=-1).sum()) for each in (text, ids(3, 7)))
+            for part in (model.get_input_embeddings(), lambda each: model.base_model(each).last_hidden_state)
+        ]
+    assert scale == model.config.reuse_scale == pytest.approx(lengths[0] / lengths[1], rel=1e-4)
+    hidden, expected = written_out(model, text, NEW, scale)
+    torch.testing.assert_close(hidden_after(model, text, NEW), hidden, atol=1e-4, rtol=1e-4)
+    assert torch.equal(continued(model, text, NEW), expected)
+    assert not torch.allclose(hidden, before)
 
 
 def test_one_new_token_is_the_plain_models():
