@@ -14,11 +14,11 @@ import csv
 import math
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -146,12 +146,12 @@ class Quality:
             epochs=1, loss=loss, text=text, seed=self.seed, select="last", device=self.setting.device
         )
 
-    def program(self, model: GPT2LMHeadModel, **options: str) -> Program:
+    def program(self, model: GPT2LMHeadModel, **options: Any) -> Program:
         """Return the program of a model that reads a batch of rows."""
         return mpccompile.program(model, {"input_ids": self.prompts[: self.setting.batch]}, **options)
 
     def trained(
-        self, name: str, model: GPT2LMHeadModel, plan: DistillationConfig, steps: int = 0, **options: str
+        self, name: str, model: GPT2LMHeadModel, plan: DistillationConfig, steps: int = 0, **options: Any
     ) -> tuple[GPT2LMHeadModel, Program]:
         """Return a trained model, and its program with what the options replace."""
         count, length = (steps or self.setting.steps) * self.setting.batch, self.setting.context
@@ -161,7 +161,8 @@ class Quality:
         result = mpccompile.distill(
             teacher, self.program(model, **options), {"input_ids": rows}, config=plan, folder=place
         )
-        return result.load_into(model), result.program
+        result.load_into(model)
+        return model, result.program
 
     def merged(self, config: MergeConfig = RESIDUAL) -> GPT2LMHeadModel:
         """Return the teacher with constant attention, untrained."""
@@ -267,6 +268,7 @@ def by_hidden_states(program: Program, ids: Tensor, length: int, scale: float) -
     sites = text_sites(program)
     graph = probed(program, program.module, [sites.hidden])
     resending, starts = Resending(graph, sites, scale, drawn=False), torch.full((len(ids), 1), length)
+    values: Mapping[str, Tensor]
     logits, values = graph({"input_ids": ids})
     for _place in range(length, ids.shape[1] - 1):
         logits, values = resending({"input_ids": ids}, values, starts)

@@ -118,7 +118,7 @@ def evaluate(target: PrivateModel | str | Path, data: Any, **choices: Any) -> Ev
 
     Args:
         target: A compiled model, or the folder of a package.
-        data: A dict of tensors by name, ``"labels"`` among them, or batches of such dicts.
+        data: Rows with ``"labels"``: a dict of columns, a data set, a DataLoader, or any iterable of dicts.
         choices: See :func:`mpccompile.evaluation.evaluate.evaluate`: ``model``, ``batch_size``, ``limit``, ``ways`` and
             ``progress``.
 
@@ -135,7 +135,7 @@ def tune(model: nn.Module, data: Any, *, budget: float, **choices: Any) -> Tuned
 
     Args:
         model: The model; it is not changed.
-        data: A dict of tensors by name, ``"labels"`` among them, or batches of such dicts.
+        data: Rows with ``"labels"``: a dict of columns, a data set, a DataLoader, or any iterable of dicts.
         budget: Most accuracy that may be lost, 0.01 for one point of a hundred.
         choices: See :func:`mpccompile.tuning.tune.tune`: ``network``, ``candidates``, ``batch_size``, ``options`` and
             ``progress``.

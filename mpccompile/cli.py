@@ -18,9 +18,9 @@ import mpccompile
 from mpccompile.bench import command as bench
 from mpccompile.commands import distilling
 from mpccompile.commands.evaluate import evaluate
-from mpccompile.commands.parameters import Chosen
+from mpccompile.commands.parameters import Gelu, Pairs, Softmax
 from mpccompile.commands.tune import tune
-from mpccompile.errors import MpcCompileError
+from mpccompile.errors import MpcCompileError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="mpccompile",
     help="Compile PyTorch Transformers into programs that two parties run on secret shares.",
+    epilog="Exit codes: 0 it is done; 1 it failed; 2 the command, an option or a value is wrong;"
+    " 130 it was interrupted. MPCCOMPILE_DEBUG=1 prints where an unexpected error came from.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -74,6 +76,8 @@ KeyFile = Annotated[
 ]
 Wait = Annotated[float, typer.Option("--wait", min=0.1, metavar="SECONDS", help="How long to wait for the others.")]
 WAIT_SECONDS = 60.0
+WRONG_USAGE = 2
+"""As the exit code of a command line that cannot be parsed."""
 
 
 def _print_version(asked: bool) -> None:
@@ -123,13 +127,11 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
     ],
     folder: Annotated[Path, typer.Option("--output", "-o", help="Where the package goes.", show_default=False)],
     arrays: Arrays = None,
-    pairs: Annotated[
-        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="A field of mpccompile.Options.")
-    ] = None,
+    pairs: Pairs = None,
     tolerance: Annotated[float | None, typer.Option(help="Largest error that approximations may add.")] = None,
     target: Annotated[Target | None, typer.Option(help="What code to emit.")] = None,
-    gelu: Chosen = None,
-    softmax: Chosen = None,
+    gelu: Gelu = None,
+    softmax: Softmax = None,
     force: Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")] = False,
 ) -> None:
     """Compile a model and write the package to a folder.
@@ -365,7 +367,7 @@ def main() -> None:
         typer.echo(f"error: {first}", err=True)
         if rest:
             logging.getLogger("mpccompile").info("the rest of the error:\n%s", rest)
-        code = 1
+        code = WRONG_USAGE if isinstance(error, OptionError) else 1
     except Exception as error:  # noqa: BLE001 - the last resort
         _apologise(error)
         code = 1

@@ -16,6 +16,7 @@ from mpccompile.codegen import package
 from mpccompile.codegen.ranges import calibrate, with_input_limits
 from mpccompile.errors import InputError
 from mpccompile.ir.program import PassRecord, Program
+from mpccompile.ir.tables import with_table_rows
 from mpccompile.lowering.lower import lower
 from mpccompile.passes.driver import run_passes
 from mpccompile.passes.drop_no_ops import drop_no_ops
@@ -115,7 +116,7 @@ def recognise(
     observer: Observer | None = None,
 ) -> Program:
     """Capture and lower a model, and name its functions as the user meant them."""
-    program = lower(capture(model, example_inputs, options))
+    program = with_table_rows(lower(capture(model, example_inputs, options)))
     return run_passes(program, RECOGNISERS, observer=observer)
 
 

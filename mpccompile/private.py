@@ -276,7 +276,7 @@ class PrivateModel:
             weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
         return self._scratch
 
-    def _run(self, package: Package, inputs: dict[str, Tensor], first_row: int = 0) -> list[Tensor]:
+    def _run(self, package: Package, inputs: dict[str, Tensor], first_row: int | None = None) -> list[Tensor]:
         session = self._loaded(package)
         public = frozenset(spec.name for spec in package.inputs if spec.secrecy is Secrecy.PUBLIC)
         try:

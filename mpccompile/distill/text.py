@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mpccompile.distill.data import NO_LABEL
+from mpccompile.data.table import NO_LABEL
 from mpccompile.distill.losses import Values, label_loss, masked_mean
 from mpccompile.distill.terms import Terms, labels_of
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
-from mpccompile.distill.data import NO_LABEL, Table
+from mpccompile.data.table import NO_LABEL, Table
 from mpccompile.distill.graphs import logits_of
 from mpccompile.errors import DistillationError
 from mpccompile.ir import ops

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from mpccompile import compiler
+from mpccompile.capture.cached import ROW_AXIS
 from mpccompile.errors import MpcCompileError
 from mpccompile.generation.examples import PLACES, prompts_of
 from mpccompile.generation.generate import CALIBRATION_TOKENS, CAPACITY_STEP, Recipe, Runner
 from mpccompile.generation.requests import check_compilable, check_prompt
-from mpccompile.merge.reuse import HIDDEN, ROW_AXIS, NextHidden, StartText, TellTokens
+from mpccompile.merge.reuse import HIDDEN, NextHidden, StartText, TellTokens
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
@@ -81,7 +82,8 @@ class ReuseGenerator:
         self._run(start, {"input_ids": ids}, 0)
         for position in range(length, length + choices.max_new_tokens - 1):
             self._run(step, _public_inputs(step, count, position), position)
-        (logits,) = self._run(end, {"position_ids": _places(length, choices.max_new_tokens)}, 0)
+        rows = length + choices.max_new_tokens - 1
+        (logits,) = self._run(end, {"position_ids": _places(length, choices.max_new_tokens)}, rows)
         return logits
 
     def _programs(self, ids: Tensor, new_tokens: int) -> tuple[Package, Package, Package]:

@@ -7,49 +7,15 @@ on the way, and the head is applied once, to all positions.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mpccompile.capture.cached import ROW_AXIS, recording
 from mpccompile.capture.from_torch import as_for_inference
 
-if TYPE_CHECKING:
-    from transformers import DynamicCache
-
 HIDDEN = "hidden"
-ROW_AXIS = -2
-"""The dim of what stays that has a row for each token: hidden states [B, T, d], keys and values [B, H, T, D]."""
-
-
-def _recording(past: dict[str, Tensor]) -> tuple[DynamicCache, dict[str, Tensor]]:
-    """Return a cache that starts with ``past``, and the dict that it notes each layer's new rows in.
-
-    Constant attention keeps one kind of row and gives it twice; it is noted once.
-    """
-    from transformers import DynamicCache
-
-    rows: dict[str, Tensor] = {}
-
-    class Recording(DynamicCache):
-        def update(
-            self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: Any, **_kwargs: Any
-        ) -> tuple[Tensor, Tensor]:
-            values = self._longer(f"value_{layer_idx}", value_states)
-            same = key_states is value_states
-            return values if same else self._longer(f"key_{layer_idx}", key_states), values
-
-        def _longer(self, name: str, new: Tensor) -> Tensor:
-            rows[name] = new
-            return torch.cat([past[name], new], ROW_AXIS) if name in past else new
-
-        def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002 - all layers hold as many
-            return next((int(held.shape[ROW_AXIS]) for held in past.values()), 0)
-
-        def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
-            return self.get_seq_length(layer_idx) + query_length, 0
-
-    return Recording(), rows
 
 
 def reuse_scale(model: Any) -> float:
@@ -79,7 +45,7 @@ def scale_to_embeddings(model: Any, texts: Iterable[Tensor]) -> float:
 
 def _read(model: Any, past: dict[str, Tensor], **inputs: Tensor) -> dict[str, Tensor]:
     """Run the layers of a language model; return its last hidden states, and the rows they leave for later ones."""
-    cache, rows = _recording(past)
+    cache, rows = recording(past)
     hidden: Tensor = model.base_model(**inputs, past_key_values=cache, use_cache=True).last_hidden_state
     return {HIDDEN: hidden, **rows}
 

@@ -15,6 +15,7 @@ from mpccompile.errors import InputError, OptionError, PartyLost
 from mpccompile.merge.averages import averages
 from mpccompile.merge.merged import MergeConfig, deployed, merged
 from mpccompile.merge.reuse import continued, scale_to_embeddings
+from mpccompile.report.profile import Profile
 from mpccompile.runtime.session import Session
 from tests.generation.texts import POSITIONS, TEXT, VOCABULARY, WINDOW, decoded, encoded, trained
 
@@ -81,20 +82,22 @@ def test_a_secret_matrix_gives_the_same_text():
 
 
 def test_nothing_is_opened_to_anyone_before_the_end(private, monkeypatch):
-    calls, run = [], Session.run
+    calls, run, prompt = [], Session.run, encoded("def mul(")
+    private.generate(prompt, max_new_tokens=5)
+    packages = {str(package.folder.resolve()): package for package in private._generator.packages}
 
     def watched(self, program, inputs, public, first_row=0):
         outputs, report = run(self, program, inputs, public, first_row)
         calls.append((sorted(inputs), [tuple(output.shape) for output in outputs], first_row))
+        assert Profile.of(packages[program], report).static_agrees
         return outputs, report
 
     monkeypatch.setattr(Session, "run", watched)
-    prompt = encoded("def mul(")
     private.generate(prompt, max_new_tokens=5)
     first, *steps, last = calls
     assert first == (["input_ids"], [], 0)
     assert steps == [(["attention_mask", "position_ids"], [], row) for row in range(8, 12)]
-    assert last == (["position_ids"], [(1, 5, VOCABULARY)], 0)
+    assert last == (["position_ids"], [(1, 5, VOCABULARY)], 12)
 
 
 def test_texts_of_a_batch_and_a_shorter_prompt_go_on_too(private):
