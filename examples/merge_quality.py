@@ -32,9 +32,9 @@ from mpccompile.distill import MERGE_EFFECTIVE, DistillationConfig, Stage, TextL
 from mpccompile.distill.graphs import logits_of, probed
 from mpccompile.distill.resent import Resending
 from mpccompile.distill.text_sites import text_sites
-from mpccompile.merge.averages import averages
-from mpccompile.merge.merged import RESIDUAL, MergeConfig, merged
+from mpccompile.merge.extract import averages
 from mpccompile.merge.reuse import scale_to_embeddings
+from mpccompile.merge.rewrite import RESIDUAL, MergeConfig, merged
 
 if TYPE_CHECKING:
     from mpccompile.ir.program import Program

@@ -12,9 +12,9 @@ import torch
 import mpccompile
 from mpccompile.distill import DistillationConfig, Stage, TextLoss
 from mpccompile.errors import InputError, OptionError, PartyLost
-from mpccompile.merge.averages import averages
-from mpccompile.merge.merged import MergeConfig, deployed, merged
+from mpccompile.merge.extract import averages
 from mpccompile.merge.reuse import continued, scale_to_embeddings
+from mpccompile.merge.rewrite import MergeConfig, deployed, merged
 from mpccompile.report.profile import Profile
 from mpccompile.runtime.session import Session
 from tests.generation.texts import POSITIONS, TEXT, VOCABULARY, WINDOW, decoded, encoded, trained

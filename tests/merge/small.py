@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from mpccompile.merge.averages import averages
-from mpccompile.merge.merged import MergeConfig, merged
+from mpccompile.merge.extract import averages
+from mpccompile.merge.rewrite import MergeConfig, merged
 from tests import models
 
 LENGTH = 12

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from mpccompile.errors import CaptureFailed, OptionError
-from mpccompile.merge.averages import averages
 from mpccompile.merge.constant_attention import Affine
-from mpccompile.merge.merged import MergeConfig, deployed, merged
+from mpccompile.merge.extract import averages
+from mpccompile.merge.rewrite import MergeConfig, deployed, merged
 from tests import models
 from tests.merge.small import FORMS, ids, merged_of
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mpccompile.errors import CaptureFailed, DataError
-from mpccompile.merge.averages import averages
+from mpccompile.merge.extract import averages
 from tests import models
 from tests.merge.small import ids
 

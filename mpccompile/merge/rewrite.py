@@ -16,7 +16,7 @@ from mpccompile.merge.merge_module import MergeModule, folded
 from mpccompile.merge.mixing import FixedMatrix, TrainedMatrix
 
 if TYPE_CHECKING:
-    from mpccompile.merge.averages import Averages
+    from mpccompile.merge.extract import Averages
 
 FORMS = ("residual", "mix-first")
 NORMS = ("exact", "affine")
@@ -55,7 +55,7 @@ def merged(model: Any, averages: Averages, config: MergeConfig = RESIDUAL) -> An
 
     Args:
         model: A GPT-2, or in the residual form a Llama or Qwen2; it is left as it was.
-        averages: What the matrices start from: see :func:`mpccompile.merge.averages.averages`.
+        averages: What the matrices start from: see :func:`mpccompile.merge.averages`.
         config: Which form.
 
     Raises:
@@ -129,7 +129,7 @@ def deployed(model: Any, *, matrix: Literal["public", "secret"] = "public") -> A
     ready, family = copy.deepcopy(model), family_of(model)
     found = [part for part in ready.modules() if isinstance(part, ConstantAttention | MergeModule)]
     if not found:
-        raise OptionError("the model has no constant attention", hint="Make it with mpccompile.merge.merged.merged.")
+        raise OptionError("the model has no constant attention", hint="Make it with mpccompile.merge.merged.")
     for part in found:
         with torch.no_grad():
             part.matrix = FixedMatrix(part.matrix.rows().contiguous(), public=matrix == "public")
