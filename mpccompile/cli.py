@@ -18,6 +18,7 @@ import mpccompile
 from mpccompile.bench import command as bench
 from mpccompile.commands import distilling
 from mpccompile.commands.evaluate import evaluate
+from mpccompile.commands.generate import generate
 from mpccompile.commands.parameters import Gelu, Pairs, Softmax
 from mpccompile.commands.tune import tune
 from mpccompile.errors import MpcCompileError, OptionError
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.add_typer(bench.app, name="bench")
 app.command("distill")(distilling.distill)
 app.command()(evaluate)
+app.command()(generate)
 app.command()(tune)
 
 
@@ -132,6 +134,17 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
     target: Annotated[Target | None, typer.Option(help="What code to emit.")] = None,
     gelu: Gelu = None,
     softmax: Softmax = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--generate",
+            min=2,
+            metavar="TOKENS",
+            help="Make a package that writes texts of up to so many tokens, the prompt among them. Ranges are found on"
+            " the example input_ids, continued by the model itself.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")] = False,
 ) -> None:
     """Compile a model and write the package to a folder.
@@ -154,6 +167,12 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
         if inputs is None:
             raise typer.BadParameter("the factory gives no example inputs", param_hint="--input")
         status.update(f"capturing {type(model).__name__}")
+        if tokens is not None:
+            from mpccompile.private import PrivateModel
+
+            PrivateModel(model, chosen, compiler.passes_for(chosen), [inputs]).save_generator(folder, tokens)
+            typer.echo(f"{folder}: {type(model).__name__}, texts of up to {tokens} tokens")
+            return
         package = compiler.build(
             model,
             inputs,

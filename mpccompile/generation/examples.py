@@ -59,15 +59,17 @@ def token_inputs(token: Tensor, length: int, capacity: int) -> dict[str, Tensor]
     }
 
 
-def tokens_of(model: nn.Module, texts: Sequence[Tensor], batch: int, capacity: int) -> Iterator[dict[str, Tensor]]:
-    """Yield inputs of the program that reads a token, at places spread over each text, from its second token on."""
+def tokens_of(
+    model: nn.Module, texts: Sequence[Tensor], batch: int, capacity: int, first: int = 1
+) -> Iterator[dict[str, Tensor]]:
+    """Yield inputs of the program that reads a token, at places spread over each text, from place ``first`` on."""
     reader = ReadPrompt(model)
     for ids in _batches(texts, batch):
         last = min(ids.shape[1] - 1, capacity)
         with as_for_inference(reader):
             rows = reader(ids[:, :last])
         cache = {name: value for name, value in rows.items() if name != "logits"}
-        for place in sorted({round(at) for at in torch.linspace(last, 1, PLACES).tolist()}, reverse=True):
+        for place in sorted({round(at) for at in torch.linspace(last, first, PLACES).tolist()}, reverse=True):
             yield {**token_inputs(ids[:, place : place + 1], place, capacity), **_filled(cache, place, capacity)}
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from mpccompile import compiler
 from mpccompile.capture.cached import ReadPrompt, ReadToken, cache_names, check_causal
 from mpccompile.errors import InputError, MpcCompileError, OptionError
 from mpccompile.generation.examples import continued, prompts_of, token_inputs, tokens_of
+from mpccompile.generation.text import Text
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
@@ -98,7 +98,7 @@ class Generator:
         """
         self._check(input_ids, choices)
         with self._lock:
-            text = _Text(input_ids, choices)
+            text = Text(input_ids, choices)
             prompt, token = self._programs(input_ids, choices)
             try:
                 self._steps(text, prompt, token)
@@ -109,12 +109,29 @@ class Generator:
                 text.end()
             return text.ids
 
-    def _steps(self, text: _Text, prompt: Package, token: Package) -> None:
+    def token_program(self, rows: int) -> Package:
+        """Return a program that reads the tokens of one text of up to ``rows`` tokens, from the first on.
+
+        Raises:
+            OptionError: If there are no example prompts, or the model has fewer positions.
+        """
+        if not self._recipe.examples:
+            raise OptionError("generation is calibrated on example prompts, and there are none", hint="Give some.")
+        most = self._recipe.setting("max_position_embeddings")
+        if not 1 < rows <= (rows if most is None else most):
+            raise OptionError(f"a text of {rows} tokens does not fit the model's {most} positions")
+        prompts = [prompt[:, : rows - 1] for prompt in self._recipe.examples]
+        texts = continued(self._recipe.model, prompts, min(CALIBRATION_TOKENS, rows - max(p.shape[1] for p in prompts)))
+        layers = self._recipe.setting("num_hidden_layers") or 0
+        with self._lock:
+            return self._compile_token(texts, 1, rows - 1, dict.fromkeys(cache_names(layers), 1.0), first=0)
+
+    def _steps(self, text: Text, prompt: Package, token: Package) -> None:
         (logits,) = self._run(prompt, {"input_ids": text.ids}, 0)
         text.add(logits)
         while not text.ended:
             length = text.ids.shape[1] - 1
-            (logits,) = self._run(token, token_inputs(text.ids[:, -1:], length, _capacity_of(token)), length)
+            (logits,) = self._run(token, token_inputs(text.ids[:, -1:], length, capacity_of(token)), length)
             text.add(logits)
 
     def _check(self, ids: Tensor, choices: Choices) -> None:
@@ -174,10 +191,10 @@ class Generator:
         return self._compile(ReadPrompt(self._recipe.model), first, others, dict.fromkeys(cache_names(layers), 1.0))
 
     def _compile_token(
-        self, texts: Sequence[Tensor], batch: int, capacity: int, resident: Mapping[str, float]
+        self, texts: Sequence[Tensor], batch: int, capacity: int, resident: Mapping[str, float], first: int = 1
     ) -> Package:
-        first, *others = tokens_of(self._recipe.model, texts, batch, capacity)
-        return self._compile(ReadToken(self._recipe.model), first, others, resident)
+        example, *others = tokens_of(self._recipe.model, texts, batch, capacity, first)
+        return self._compile(ReadToken(self._recipe.model), example, others, resident)
 
     def _compile(
         self,
@@ -199,39 +216,8 @@ class Generator:
         )
 
 
-class _Text:
-    """The ids so far, and when they end."""
-
-    def __init__(self, prompt: Tensor, choices: Choices) -> None:
-        self.ids = prompt
-        self._choices = choices
-        self._going = torch.ones(prompt.shape[0], dtype=torch.bool)
-        self._left = choices.max_new_tokens
-        if choices.streamer is not None:
-            choices.streamer.put(prompt)
-
-    @property
-    def ended(self) -> bool:
-        return self._left == 0 or not bool(self._going.any())
-
-    def add(self, logits: Tensor) -> None:
-        """Pick the next ids from logits [B, V]; texts that have ended get padding."""
-        chosen, ends = self._choices.pick(logits), torch.tensor(self._choices.ends, dtype=torch.long)
-        if ends.numel():
-            given = self._choices.pad_token_id
-            chosen = torch.where(self._going, chosen, int(ends[0]) if given is None else given)
-            self._going &= ~torch.isin(chosen, ends)
-        self._left -= 1
-        self.ids = torch.cat([self.ids, chosen.unsqueeze(1)], dim=1)
-        if self._choices.streamer is not None:
-            self._choices.streamer.put(chosen)
-
-    def end(self) -> None:
-        if self._choices.streamer is not None:
-            self._choices.streamer.end()
-
-
-def _capacity_of(package: Package) -> int:
+def capacity_of(package: Package) -> int:
+    """Return how many rows the caches of a program that reads a token have."""
     return next(spec.shape[1] for spec in package.inputs if spec.name == "attention_mask") - 1
 
 

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from mpccompile import compiler
 from mpccompile.capture.cached import ROW_AXIS
-from mpccompile.errors import MpcCompileError
+from mpccompile.errors import MpcCompileError, OptionError
 from mpccompile.generation.examples import PLACES, prompts_of
 from mpccompile.generation.generate import CALIBRATION_TOKENS, CAPACITY_STEP, Recipe, Runner
 from mpccompile.generation.requests import check_compilable, check_prompt
+from mpccompile.generation.text import Text
 from mpccompile.merge.reuse import HIDDEN, NextHidden, StartText, TellTokens
 
 if TYPE_CHECKING:
@@ -63,17 +64,28 @@ class ReuseGenerator:
         """
         check_prompt(self._recipe, input_ids, choices)
         with self._lock:
-            if choices.streamer is not None:
-                choices.streamer.put(input_ids)
+            text = Text(input_ids, choices)
             try:
-                text = torch.cat([input_ids, _picked(self._logits(input_ids, choices), choices)], dim=1)
+                for logits in self._logits(input_ids, choices).unbind(1):
+                    text.add(logits)
             except MpcCompileError as error:
-                error.generated = input_ids
+                error.generated = text.ids
                 raise
             finally:
-                if choices.streamer is not None:
-                    choices.streamer.end()
-            return text
+                text.end()
+            return text.ids
+
+    def token_program(self, rows: int) -> Package:
+        """Refuse to make a package of one program: resending takes three.
+
+        Raises:
+            OptionError: Always.
+        """
+        raise OptionError(
+            f"a package that generates {rows} tokens cannot go on from hidden states",
+            where="option generation",
+            hint="Leave the option out, or generate from the model.",
+        )
 
     def _logits(self, ids: Tensor, choices: Choices) -> Tensor:
         """Return the logits [B, new, V] of all new positions."""
@@ -221,20 +233,3 @@ def _takes(later: Package, earlier: Package) -> bool:
     limits = {spec.name: spec.limit for spec in later.inputs if spec.resident}
     left = dict(earlier.output.resident)
     return all(left[name] <= (limit or 0.0) for name, limit in limits.items())
-
-
-def _picked(logits: Tensor, choices: Choices) -> Tensor:
-    """Return ids [B, new] from logits [B, new, V]; after its end a text is padding."""
-    ends = torch.tensor(choices.ends, dtype=torch.long)
-    padding = choices.ends[0] if choices.pad_token_id is None and choices.ends else choices.pad_token_id
-    going = torch.ones(logits.shape[0], dtype=torch.bool)
-    chosen = []
-    for step in logits.unbind(1):
-        ids = choices.pick(step)
-        if padding is not None:
-            ids = torch.where(going, ids, padding)
-        going = going & ~torch.isin(ids, ends)
-        chosen.append(ids)
-        if choices.streamer is not None:
-            choices.streamer.put(ids)
-    return torch.stack(chosen, 1)

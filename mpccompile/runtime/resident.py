@@ -17,33 +17,44 @@ from mpccompile.runtime.shared import Kept, Shared, Wire
 
 
 class Residents:
-    """What the calls of a text leave for the next one, by name: rows plus their masks, as both parties know them."""
+    """What the calls of a text leave for the next one, by name: rows plus their masks, as both parties know them.
 
-    def __init__(self) -> None:
+    Args:
+        device: Where shares live.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device
         self._rows: dict[str, Tensor] = {}
         self._filled: dict[str, int] = {}
 
+    def begin(self) -> None:
+        """Drop what was held: a text begins, of which no row is there yet."""
+        self._rows, self._filled = {}, {}
+
     def put(self, name: str, rows: Tensor, first: int) -> None:
-        """Keep rows [..., T, D] from row ``first`` on; at 0 all that was held under the name is dropped.
+        """Keep rows [..., T, D] from row ``first`` on.
 
         Raises:
             MpcCompileError: If there is no room for them, or a row is left out.
         """
         last = first + rows.shape[ROW_AXIS]
-        if first == 0:
+        if name not in self._rows and first == 0:
             self._rows[name] = rows.contiguous().clone()
-        elif first != self._filled.get(name) or last > self._rows[name].shape[ROW_AXIS]:
+        elif first != self._filled.get(name, 0) or last > self._rows[name].shape[ROW_AXIS]:
             raise MpcCompileError(f"{name} has no room for rows {first} to {last}")
         else:
             self._rows[name][..., first:last, :] = rows
         self._filled[name] = last
 
     def get(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Return what is held, with zeros behind it up to ``shape``.
+        """Return what is held, with zeros behind it up to ``shape``; all zeros in the first call of a text.
 
         Raises:
             MpcCompileError: If nothing of that shape is held.
         """
+        if not self._filled:
+            self._rows[name] = torch.zeros(shape, dtype=torch.int64, device=self._device)
         held = self._rows.get(name)
         if held is None or not _fits(tuple(held.shape), shape):
             raise MpcCompileError(f"no earlier call left {name} of shape {list(shape)} with the parties")

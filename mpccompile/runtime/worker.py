@@ -130,13 +130,13 @@ class PartyWorker:
         self._rank = rank
         self._dealer = dealer
         self._programs: dict[str, _Loaded] = {}
-        self._residents = Residents()
         self._text = 0
         self._row_masks: RowMasks | None = None
 
     def start(self, device: str, rendezvous: str, **_: Any) -> Reply:
         """Meet the dealer and the other party."""
         self._device = torch.device(device)
+        self._residents = Residents(self._device)
         messages.send(self._dealer, {"rank": self._rank})
         header, _tensors = messages.receive(self._dealer)
         self._root = Prg(bytes.fromhex(header["seed"]))
@@ -223,20 +223,23 @@ class PartyWorker:
         )
         return {"seconds": time.perf_counter() - started}, {}
 
-    def run(self, program: str, call: int, tensors: dict[str, Tensor], first_row: int = 0, **_: Any) -> Reply:
+    def run(self, program: str, call: int, tensors: dict[str, Tensor], first_row: int | None = None, **_: Any) -> Reply:
         """Run one call; rank 1 gets the inputs and returns the outputs, but for those that stay here.
 
         Args:
             program: Name of the program.
             call: Number of the call.
             tensors: Inputs that the controller may give this party.
-            first_row: Where the rows of outputs that stay are put, as when the call was prepared; at 0 a text begins.
+            first_row: Where the rows of outputs that stay are put, as when the call was prepared; at 0 a text begins;
+                None where nothing stays.
         """
         loaded = self._programs[program]
         coin_seed = self._coins.spawn(f"call {program} {call}").bytes(SEED_BYTES)
         bits, truncation = loaded.description.frac_bits, loaded.description.truncation
         party = LiveParty(self._rank, self._device, bits, self._channel, coin_seed, truncation)
         party.begin(loaded.pools.pop(call))
+        if first_row == 0:
+            self._residents.begin()
         activate(party)
         try:
             inputs = self._inputs(loaded, program, call, tensors)
@@ -247,7 +250,7 @@ class PartyWorker:
         finally:
             activate(None)
         for name, rows in delivered.resident.items():
-            self._residents.put(name, rows, first_row)
+            self._residents.put(name, rows, first_row or 0)
         seconds = time.perf_counter() - started
         traffic = [[row.line, *row.bytes_sent, row.rounds] for row in party.ledger.traffic()]
         report = {"seconds": seconds, "traffic": traffic, "line_seconds": sorted(party.seconds.items())}

@@ -145,6 +145,12 @@ def test_an_unknown_way_to_generate_is_refused():
         mpccompile.compile(model_of(), generation="er")
 
 
+def test_there_is_no_package_of_it(tmp_path):
+    private = mpccompile.compile(model_of("affine"), generation="reuse")
+    with pytest.raises(OptionError, match="option generation"):
+        private.save_generator(tmp_path / "package", 20)
+
+
 def test_a_party_lost_on_the_way_leaves_the_prompt(monkeypatch):
     prompt, run = encoded("def mul("), Session.run
     with mpccompile.compile(model_of("affine"), generation="reuse") as fresh:

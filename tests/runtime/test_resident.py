@@ -27,15 +27,25 @@ def test_rows_are_appended_and_those_not_put_are_zero():
 def test_a_new_text_replaces_the_last_one():
     held = Residents()
     held.put("key_0", rows(4, 5), 0)
+    held.begin()
     held.put("key_0", rows(1, 7), 0)
+    assert held.get("key_0", (1, 2, 4, 3))[0, 0, :, 0].tolist() == [7, 0, 0, 0]
+
+
+def test_the_first_call_of_a_text_finds_no_row_and_may_put_the_first():
+    held = Residents()
+    assert not held.get("key_0", (1, 2, 4, 3)).any()
+    assert not held.get("value_0", (1, 2, 4, 3)).any()
+    held.put("key_0", rows(1, 7), 0)
+    held.put("value_0", rows(1, 8), 0)
     assert held.get("key_0", (1, 2, 4, 3))[0, 0, :, 0].tolist() == [7, 0, 0, 0]
 
 
 def test_what_does_not_fit_is_refused():
     held = Residents()
-    with pytest.raises(MpcCompileError, match="no earlier call"):
-        held.get("key_0", (1, 2, 4, 3))
     held.put("key_0", rows(2, 5), 0)
+    with pytest.raises(MpcCompileError, match="no earlier call"):
+        held.get("value_0", (1, 2, 4, 3))
     with pytest.raises(MpcCompileError, match="no earlier call"):
         held.get("key_0", (1, 2, 1, 3))
     with pytest.raises(MpcCompileError, match="no room"):

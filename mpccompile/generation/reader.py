@@ -1,0 +1,94 @@
+"""Generation from a package alone: one program reads the tokens of a text one by one, those of the prompt too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from mpccompile.errors import InputError, MpcCompileError
+from mpccompile.generation.examples import token_inputs
+from mpccompile.generation.text import Text
+
+if TYPE_CHECKING:
+    from mpccompile.codegen.package import Package
+    from mpccompile.generation.choices import Choices
+
+
+class Reader:
+    """Continues prompts privately with the program of a package.
+
+    The prompt is read as the rest is, a token a call, so that one program serves prompts of every length. The client
+    learns the logits after each of its own tokens as well.
+
+    Args:
+        package: A program that reads a token.
+        run: Runs a package on inputs, its resident outputs put from a row on, and returns what the client learns.
+
+    Raises:
+        MpcCompileError: If the package reads no token.
+    """
+
+    def __init__(self, package: Package, run: Callable[[Package, dict[str, Tensor], int], list[Tensor]]) -> None:
+        if not any(spec.resident for spec in package.inputs):
+            raise MpcCompileError(
+                "the package answers inputs and writes no text",
+                where=str(package.folder),
+                hint="Compile it with --generate TOKENS.",
+            )
+        self._package = package
+        self._run = run
+        shapes = {spec.name: spec for spec in package.inputs}
+        self._most = shapes["attention_mask"].shape[1]
+        self._vocabulary = shapes["input_ids"].table_rows
+
+    @property
+    def packages(self) -> tuple[Package, ...]:
+        """The one program."""
+        return (self._package,)
+
+    def generate(self, input_ids: Tensor, choices: Choices) -> Tensor:
+        """Return the prompt [1, T] and what follows it, [1, T + new].
+
+        Raises:
+            InputError: If the prompt is empty or too long, or an id is outside the vocabulary.
+            MpcCompileError: If a call fails; ``generated`` has the ids up to then.
+        """
+        self._check(input_ids, choices)
+        text = Text(input_ids, choices)
+        try:
+            place = 0
+            while not text.ended:
+                token = text.ids[:, place : place + 1]
+                (logits,) = self._run(self._package, token_inputs(token, place, self._most - 1), place)
+                place += 1
+                if place == text.ids.shape[1]:
+                    text.add(logits)
+        except MpcCompileError as error:
+            error.generated = text.ids
+            raise
+        finally:
+            text.end()
+        return text.ids
+
+    def _check(self, ids: Tensor, choices: Choices) -> None:
+        if ids.dim() != 2 or ids.shape[0] != 1 or ids.is_floating_point():  # noqa: PLR2004 - [1, T]
+            raise InputError("the prompt is not one row of integers [1, tokens]", where="argument input_ids")
+        if ids.numel() == 0:
+            raise InputError(
+                "the prompt is empty", where="argument input_ids", hint="Start with at least one token, such as BOS."
+            )
+        if self._vocabulary is not None and not 0 <= int(ids.min()) <= int(ids.max()) < self._vocabulary:
+            raise InputError(
+                f"an id is outside the vocabulary of {self._vocabulary} tokens",
+                where="argument input_ids",
+                hint="Use the tokenizer that belongs to the model.",
+            )
+        if ids.shape[1] + choices.max_new_tokens > self._most:
+            raise InputError(
+                f"a prompt of {ids.shape[1]} tokens and {choices.max_new_tokens} new ones are more than the"
+                f" {self._most} that the package was compiled for",
+                where="arguments input_ids and max_new_tokens",
+                hint="Shorten the prompt, ask for fewer tokens, or compile it with a larger --generate.",
+            )
