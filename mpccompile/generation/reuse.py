@@ -21,6 +21,7 @@ from mpccompile.generation.generate import CALIBRATION_TOKENS, CAPACITY_STEP, Re
 from mpccompile.generation.requests import check_compilable, check_prompt
 from mpccompile.generation.text import Text
 from mpccompile.merge.reuse import HIDDEN, NextHidden, StartText, TellTokens
+from mpccompile.options import EXACT, REPLACED, Options
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
@@ -165,9 +166,17 @@ class ReuseGenerator:
         limits = dict(step.output.resident)
         # Hidden states of no text in particular: a linear head has no range to calibrate.
         example = {HIDDEN: torch.randn(shape, generator=torch.Generator().manual_seed(0)), "position_ids": places}
-        return self._compile(TellTokens(self._recipe.model), [example], {HIDDEN: limits[HIDDEN]})
+        # The head has none of the functions that options may replace, and a pattern that matches nothing is refused.
+        plain = Options.merged(self._recipe.options, dict.fromkeys(REPLACED, EXACT))
+        return self._compile(TellTokens(self._recipe.model), [example], {HIDDEN: limits[HIDDEN]}, plain)
 
-    def _compile(self, reader: nn.Module, examples: Sequence[Inputs], resident: Mapping[str, float]) -> Package:
+    def _compile(
+        self,
+        reader: nn.Module,
+        examples: Sequence[Inputs],
+        resident: Mapping[str, float],
+        options: Options | None = None,
+    ) -> Package:
         recipe = self._recipe
         folder = recipe.folder / f"reuse{len(self.packages)}"
         first, *others = examples
@@ -175,7 +184,7 @@ class ReuseGenerator:
             reader,
             first,
             folder,
-            options=recipe.options,
+            options=options or recipe.options,
             passes=recipe.passes,
             calibration=others,
             resident=resident,
