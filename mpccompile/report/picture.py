@@ -34,8 +34,8 @@ def picture(
         profile: What ``mpccompile profile --json`` printed, for measured seconds.
 
     Returns:
-        JSON values. Bytes are those of one call, sent by (rank 0, rank 1); ``network`` seconds are what rounds and bytes
-        take on a named network, without computing.
+        JSON values. Bytes are those of one call, sent by (rank 0, rank 1); ``network`` is the seconds that rounds and
+        bytes take on a named network, without computing.
 
     Raises:
         InputError: If the profile is no profile, or one of another package.

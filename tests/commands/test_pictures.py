@@ -56,7 +56,7 @@ def test_open_starts_a_browser_on_the_file(call, package, tmp_path, monkeypatch)
 
 
 def test_without_a_browser_it_says_so(call, package, tmp_path, monkeypatch):
-    monkeypatch.setattr("typer.launch", lambda url: 1)
+    monkeypatch.setattr("typer.launch", lambda _url: 1)
     code, _, said = call(package.folder, "-o", tmp_path / "page.html", "--open")
     assert (code, said) == (0, "no browser could be started: open the file yourself\n")
 
@@ -72,7 +72,7 @@ def test_json_is_what_the_page_shows(call, package):
 def test_a_stage_is_printed_as_text(call, package):
     code, captured, _ = call(package.folder, "--stage", "captured")
     assert code == 0
-    assert captured.startswith("%input: f32[2, 8] secret = input input")
+    assert captured.startswith("%input_1: f32[2, 8] secret = input input\n")
     code, optimised, _ = call(package.folder, "--stage", "optimised")
     assert code == 0
     assert call(package.folder, "--stage", "schedule_rounds")[1] == optimised
