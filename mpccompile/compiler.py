@@ -128,7 +128,10 @@ def approximate(program: Program, options: Options, *, observer: Observer | None
 
 def staying(program: Program, resident: Mapping[str, float]) -> Program:
     """Return a program whose inputs and outputs of these names stay with the parties."""
-    inputs = tuple(replace(spec, resident=spec.name in resident) for spec in program.inputs)
+    inputs = tuple(
+        replace(spec, resident=spec.name in resident, limit=resident.get(spec.name, spec.limit))
+        for spec in program.inputs
+    )
     limits = tuple((key, resident[key]) for key in program.output.keys if key in resident)
     return program.with_changes(inputs=inputs, output=replace(program.output, resident=limits))
 

@@ -15,6 +15,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "embedding": ("secret", "public"),
     "truncation": ("exact", "local"),
     "stock_forms": ("tanh", "erf"),
+    "generation": ("exact", "reuse"),
 }
 Choice = str | Mapping[str, str] | Sequence[tuple[str, str]]
 """An approximation for all sites, or names by pattern of module paths."""
@@ -49,6 +50,8 @@ class Options:
             ``"*.layer.0.*"``) to names: of the patterns that match a site the last one counts, and a site that none
             matches stays exact. Kept as pairs of pattern and name.
         softmax: The same for softmax.
+        generation: How a text goes on: ``"exact"``, from the token that the client picked; or ``"reuse"``, from the
+            last hidden state, which changes the text. Models are trained for it: see :mod:`mpccompile.merge.reuse`.
     """
 
     target: Literal["mpccompile", "crypten"] = "mpccompile"
@@ -64,6 +67,7 @@ class Options:
     stock_forms: Literal["tanh", "erf"] = "tanh"
     gelu: Choice = EXACT
     softmax: Choice = EXACT
+    generation: Literal["exact", "reuse"] = "exact"
 
     def __post_init__(self) -> None:
         for name in REPLACED:

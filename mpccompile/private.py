@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from mpccompile import approximations, compiler
 from mpccompile.codegen import package as packages
 from mpccompile.codegen.answer import located, rebuild
+from mpccompile.codegen.shapes import Shapes, shape_error, shape_key, shapes_of
 from mpccompile.errors import InputError, MpcCompileError
 from mpccompile.generation.choices import Choices
-from mpccompile.generation.generate import Generator, Recipe
+from mpccompile.generation.generate import Recipe
 from mpccompile.generation.prompts import prompts_in, whole
 from mpccompile.generation.reader import Reader
+from mpccompile.generation.ways import generator_for
 from mpccompile.ir.program import Secrecy
 from mpccompile.options import Options
 from mpccompile.report import compare
@@ -36,10 +38,11 @@ from mpccompile.simulation.fixed_point import FixedPointProgram
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
+    from mpccompile.generation.generate import Generator
+    from mpccompile.generation.reuse import ReuseGenerator
 
 logger = logging.getLogger(__name__)
 
-Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 Signature = tuple[Shapes, str]
 """What a program is compiled for: the shapes of the tensors, and the values of what is baked in."""
 
@@ -66,13 +69,13 @@ class PrivateModel:
         self._session: Session | None = None
         self._scratch: Path | None = None
         self._last: tuple[Package, CallReport, dict[str, Tensor]] | None = None
-        self._generator: Generator | Reader | None = None
+        self._generator: Generator | ReuseGenerator | Reader | None = None
 
     @classmethod
     def from_package(cls, package: Package) -> PrivateModel:
         """Wrap a package read from disk."""
         private = cls(None, package.options, ())
-        private._packages[_shapes_of(package), ""] = package
+        private._packages[shapes_of(package), ""] = package
         return private
 
     def __call__(self, *args: Tensor, **kwargs: Any) -> Any:
@@ -106,11 +109,11 @@ class PrivateModel:
             self._generator = self._made_generator()
         return self._generator.generate(prompt, chosen)
 
-    def _made_generator(self) -> Generator | Reader:
+    def _made_generator(self) -> Generator | ReuseGenerator | Reader:
         if self._model is None:
             return Reader(self._current(), self._run)
         examples = tuple(prompts_in(self._calibration))
-        return Generator(Recipe(self._model, self._options, self._passes, self._folder(), examples), self._run)
+        return generator_for(Recipe(self._model, self._options, self._passes, self._folder(), examples), self._run)
 
     def save_generator(self, folder: str | Path, tokens: int) -> None:
         """Write a package that generates texts of up to ``tokens`` tokens, prompt included, without the model.
@@ -119,7 +122,7 @@ class PrivateModel:
             OptionError: If no example prompts were given, or the model has fewer positions.
         """
         generator = self._made_generator()
-        package = generator.token_program(tokens) if isinstance(generator, Generator) else generator.packages[0]
+        package = generator.packages[0] if isinstance(generator, Reader) else generator.token_program(tokens)
         packages.copy(package, Path(folder))
 
     def compile_for(self, inputs: Mapping[str, Any] | Sequence[Any]) -> Package:
@@ -232,9 +235,9 @@ class PrivateModel:
         return tuple(self._packages.values())
 
     @property
-    def text_packages(self) -> tuple[Package, ...]:
-        """The packages made to generate text: those that read a prompt, then those that read a token."""
-        return () if self._generator is None else self._generator.packages
+    def load_bytes(self) -> int:
+        """What rank 0 has sent rank 1 to load the programs, once for all calls."""
+        return 0 if self._session is None else self._session.load_bytes
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in kwargs.items() if value is not None}
@@ -269,7 +272,7 @@ class PrivateModel:
         # Before anything is compiled: ranges must not be calibrated on NaN.
         for name, value in tensors.items():
             _check_values(name, value, self._options.frac_bits)
-        shapes = _shape_key(tensors)
+        shapes = shape_key(tensors)
         signature = (shapes, ", ".join(f"{name}={given[name]!r}" for name in others))
         if signature not in self._packages:
             self._packages[signature] = self._compile(given, shapes)
@@ -278,11 +281,11 @@ class PrivateModel:
 
     def _compile(self, given: Mapping[str, Any], shapes: Shapes) -> Package:
         if self._model is None:
-            raise _shape_error(self._current(), shapes)
+            raise shape_error(self._current(), shapes)
         if self._packages:
             logger.info("new input shapes %s: capturing again", dict(shapes))
         folder = self._folder() / f"program{len(self._packages)}"
-        same = [batch for batch in self._calibration if _shape_key(batch) == shapes]
+        same = [batch for batch in self._calibration if shape_key(batch) == shapes]
         return compiler.build(self._model, given, folder, options=self._options, passes=self._passes, calibration=same)
 
     def _folder(self) -> Path:
@@ -335,14 +338,6 @@ def _program_name(package: Package) -> str:
     return str(package.folder.resolve())
 
 
-def _shapes_of(package: Package) -> Shapes:
-    return tuple(sorted((spec.name, spec.shape) for spec in package.inputs))
-
-
-def _shape_key(batch: Mapping[str, Tensor]) -> Shapes:
-    return tuple(sorted((name, tuple(value.shape)) for name, value in batch.items()))
-
-
 def _checked(package: Package, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Check dtypes and return the inputs in order, in the dtypes of the program."""
     for spec in package.inputs:
@@ -366,22 +361,6 @@ def _check_values(name: str, value: Tensor, frac_bits: int) -> None:
     bits = WORD_BITS - 1 - frac_bits
     if not bool((value.abs() < 2.0**bits).all()):
         raise InputError(f"the input holds a value that is not below 2^{bits} in size", where=f"input {name}")
-
-
-def _shape_error(package: Package, shapes: Shapes) -> InputError:
-    wanted = dict(_shapes_of(package))
-    given = dict(shapes)
-    missing, unknown = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
-    if missing:
-        return InputError(f"input {', '.join(missing)} is missing", hint=f"The inputs are {', '.join(wanted)}.")
-    if unknown:
-        return InputError(f"there is no input {', '.join(unknown)}", hint=f"The inputs are {', '.join(wanted)}.")
-    wrong = next(name for name in wanted if wanted[name] != given[name])
-    return InputError(
-        f"input {wrong} has shape {list(given[wrong])}, the program was compiled for {list(wanted[wrong])}",
-        where=f"input {wrong}",
-        hint="Pad it, or compile the model for this shape.",
-    )
 
 
 def make(

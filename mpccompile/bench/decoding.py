@@ -7,7 +7,6 @@ does as little as a cache allows. It runs fewer layers, and what they take is sc
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections.abc import Mapping
@@ -24,14 +23,9 @@ from mpccompile.capture.cached import ReadPrompt, ReadToken
 from mpccompile.capture.from_torch import as_for_inference
 from mpccompile.generation.examples import continued, token_inputs
 from mpccompile.report.compare import Cost, middle
-from mpccompile.runtime.program import ProgramDescription
-from mpccompile.runtime.worker import read_plan, static_shapes
 
 if TYPE_CHECKING:
-    from mpccompile.codegen.package import Package
     from mpccompile.private import PrivateModel
-
-WORD_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -151,7 +145,7 @@ def _ours(course: Course, say: Say) -> tuple[Cost, Text, float]:
     with mpccompile.compile(model, device=course.device) as private:
         meter = _Meter(private, say)
         ids = private.generate(prompt, max_new_tokens=course.new_tokens, streamer=meter)
-        load = sum(load_bytes(package) for package in private.text_packages)
+        load = private.load_bytes
     (plain,) = continued(model, [prompt], course.new_tokens)
     text = Text(
         tokens=course.new_tokens,
@@ -164,13 +158,6 @@ def _ours(course: Course, say: Say) -> tuple[Cost, Text, float]:
         same=int(torch.eq(ids, plain)[0, course.prompt :].long().cumprod(0).sum()),
     )
     return middle(OURS, meter.costs[-course.repeat :]), text, meter.first_seconds
-
-
-def load_bytes(package: Package) -> int:
-    """Return what rank 0 sends rank 1 when a package is loaded: each weight less its mask, in words of the ring."""
-    manifest = json.loads((package.folder / "manifest.json").read_text(encoding="utf-8"))
-    shapes = static_shapes(read_plan(package.folder), ProgramDescription.from_json(manifest["program"]))
-    return WORD_BYTES * sum(torch.Size(shape).numel() for shape in shapes.values())
 
 
 def _stock(course: Course, say: Say) -> tuple[Cost, Cost]:

@@ -25,8 +25,11 @@ def cache_names(layers: int) -> tuple[str, ...]:
     return tuple(f"{kind}_{layer}" for layer in range(layers) for kind in ("key", "value"))
 
 
-def _recording(past: dict[str, Tensor]) -> tuple[DynamicCache, dict[str, Tensor]]:
-    """Return a cache that starts with ``past``, and the dict that it notes each layer's new rows in."""
+def recording(past: dict[str, Tensor]) -> tuple[DynamicCache, dict[str, Tensor]]:
+    """Return a cache that starts with ``past``, and the dict that it notes each layer's new rows in.
+
+    Constant attention keeps one kind of row, and gives it for both: it is noted once, as values.
+    """
     from transformers import DynamicCache
 
     rows: dict[str, Tensor] = {}
@@ -35,14 +38,17 @@ def _recording(past: dict[str, Tensor]) -> tuple[DynamicCache, dict[str, Tensor]
         def update(
             self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_args: Any, **_kwargs: Any
         ) -> tuple[Tensor, Tensor]:
-            whole = []
-            for name, new in ((f"key_{layer_idx}", key_states), (f"value_{layer_idx}", value_states)):
-                rows[name] = new
-                whole.append(torch.cat([past[name], new], ROW_AXIS) if name in past else new)
-            return whole[0], whole[1]
+            if key_states is value_states:
+                values = self._longer(f"value_{layer_idx}", value_states)
+                return values, values
+            return self._longer(f"key_{layer_idx}", key_states), self._longer(f"value_{layer_idx}", value_states)
+
+        def _longer(self, name: str, new: Tensor) -> Tensor:
+            rows[name] = new
+            return torch.cat([past[name], new], ROW_AXIS) if name in past else new
 
         def get_seq_length(self, layer_idx: int = 0) -> int:
-            held = past.get(f"key_{layer_idx}")
+            held = past.get(f"value_{layer_idx}")
             return 0 if held is None else int(held.shape[ROW_AXIS])
 
         def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
@@ -52,7 +58,7 @@ def _recording(past: dict[str, Tensor]) -> tuple[DynamicCache, dict[str, Tensor]
 
 
 def _answer(model: nn.Module, past: dict[str, Tensor], **inputs: Tensor) -> dict[str, Tensor]:
-    cache, rows = _recording(past)
+    cache, rows = recording(past)
     logits: Tensor = model(**inputs, past_key_values=cache, use_cache=True).logits[:, -1]
     return {"logits": logits, **rows}
 

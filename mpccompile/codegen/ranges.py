@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, fx
 
+from mpccompile.errors import UnsupportedOp
 from mpccompile.ir import ops
 from mpccompile.ir.bounds import bounds
 from mpccompile.ir.program import Secrecy, origin_of
@@ -154,7 +155,7 @@ def with_input_limits(program: Program, batches: Sequence[Sequence[Tensor]], opt
     inputs = []
     for index, spec in enumerate(program.inputs):
         if spec.resident:
-            inputs.append(replace(spec, limit=resident[spec.name]))
+            inputs.append(replace(spec, limit=resident.get(spec.name, spec.limit)))
         elif spec.secrecy is Secrecy.SECRET and spec.dtype.is_floating_point:
             seen = max((float(batch[index].abs().max()) for batch in batches if batch[index].numel()), default=0.0)
             limit = 2.0 ** math.ceil(math.log2(max(1.0, seen * options.range_margin * INPUT_MARGIN)))
@@ -165,17 +166,35 @@ def with_input_limits(program: Program, batches: Sequence[Sequence[Tensor]], opt
 
 
 def _resident_limits(program: Program) -> dict[str, float]:
-    """Return the larger of the limit each resident output came with and of what it is proven to stay below."""
-    resident = dict(program.output.resident)
-    if not resident:
-        return resident
-    proven = bounds(program, {})
+    """Return what each resident output, and the input of its name, is proven to stay below in any number of calls.
+
+    What one layer leaves may depend on what another left before: limits are raised until they prove themselves.
+    """
+    limits = dict(program.output.resident)
+    if not limits:
+        return limits
     (results,) = program.graph.output_node().args
     nodes = dict(zip(program.output.keys, cast("tuple[fx.Node, ...]", results), strict=True))
-    return {
-        name: max(given, 2.0 ** math.ceil(math.log2(max(1.0, proven[nodes[name].name]))))
-        for name, given in resident.items()
-    }
+    for _round in range(len(limits) + 1):
+        inputs = tuple(replace(spec, limit=limits.get(spec.name, spec.limit)) for spec in program.inputs)
+        proven = bounds(program.with_changes(inputs=inputs), {})
+        raised = {name: max(given, _power_above(name, proven[nodes[name].name])) for name, given in limits.items()}
+        if raised == limits:
+            return limits
+        limits = raised
+    raise UnsupportedOp(
+        f"nothing proves how large {', '.join(limits)} can get, which stay with the parties and grow from call to call",
+        hint="Put a norm, or another function of bounded values, before them.",
+    )
+
+
+def _power_above(name: str, size: float) -> float:
+    if math.isinf(size):
+        raise UnsupportedOp(
+            f"nothing proves how large {name} can be, which stays with the parties between calls",
+            hint="Put a norm, or another function of bounded values, before it.",
+        )
+    return 2.0 ** math.ceil(math.log2(max(1.0, size)))
 
 
 class _Watcher(fx.Interpreter):

@@ -8,11 +8,15 @@ from dataclasses import replace
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mpccompile.distill.config import DistillationConfig, Stage
+from mpccompile.distill.text_config import TextLoss
 from mpccompile.errors import OptionError
 
-STAGES = ("layers", "logits", "labels")
+STAGES = ("layers", "logits", "labels", "text")
 _FIRST = Stage(1, 5e-5)
 """What a stage is that there is none of by default: one epoch at the first stage's learning rate."""
+_PARTS: dict[str, type] = {**dict.fromkeys(STAGES, Stage), "text_loss": TextLoss}
+"""What is set by its own fields."""
+_EXAMPLES = {Stage: "epochs=20", TextLoss: "noise=0.2"}
 _WORDS = {"none": None, "true": True, "false": False}
 _SAID = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "none"}
 
@@ -34,8 +38,8 @@ def config_of(settings: Iterable[str]) -> DistillationConfig:
         stage, _, field = name.rpartition(".")
         if not stage:
             own[name] = _value(DistillationConfig, "", name, text)
-        elif stage in STAGES:
-            staged.setdefault(stage, {})[field] = _value(Stage, stage, field, text)
+        elif stage in _PARTS:
+            staged.setdefault(stage, {})[field] = _value(_PARTS[stage], stage, field, text)
         else:
             raise OptionError(f"--set {setting!r}: {stage} is no stage", hint=f"The stages are {', '.join(STAGES)}.")
     start = DistillationConfig()
@@ -80,7 +84,7 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
 def _said(kind: Any, field: str) -> str:
     if get_origin(kind) is Literal:
         return " or ".join(get_args(kind))
-    return f"set by its fields, as {field}.epochs=20," if kind is Stage else _SAID[kind]
+    return f"set by its fields, as {field}.{_EXAMPLES[kind]}," if kind in _EXAMPLES else _SAID[kind]
 
 
 def _number(text: str) -> int | float | str:

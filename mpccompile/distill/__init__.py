@@ -13,8 +13,20 @@ from mpccompile.distill.ablations import Ablations, Plan, ablate
 from mpccompile.distill.config import DistillationConfig, Stage
 from mpccompile.distill.result import Distilled
 from mpccompile.distill.run import distill
+from mpccompile.distill.text_config import MERGE_EFFECTIVE, MERGE_INTENDED, TextLoss
 
-__all__ = ["Ablations", "DistillationConfig", "Distilled", "Plan", "Stage", "ablate", "distill"]
+__all__ = [
+    "MERGE_EFFECTIVE",
+    "MERGE_INTENDED",
+    "Ablations",
+    "DistillationConfig",
+    "Distilled",
+    "Plan",
+    "Stage",
+    "TextLoss",
+    "ablate",
+    "distill",
+]
 
 
 class _Callable(ModuleType):

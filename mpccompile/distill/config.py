@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from mpccompile.distill.text_config import ALIGNED, MERGE_INTENDED, TextLoss
 from mpccompile.errors import OptionError
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -64,6 +65,9 @@ class DistillationConfig:
         layers: First stage: squared error of attention scores and hidden states.
         logits: Second stage: the teacher's answers.
         labels: Third stage, for comparison: the data's labels, no teacher.
+        text: Stage of language models: the tokens that come next, as ``text_loss`` says. Without labels in the data
+            they are its own tokens; labels have what comes after each token.
+        text_loss: What the stage of text minimises.
         temperature: Divides both logits before their softmax.
         weight_decay: AdamW's, for weights of two dimensions or more; biases and norms have none.
         gradient_norm: Gradients are scaled down to this norm.
@@ -88,6 +92,8 @@ class DistillationConfig:
     layers: Stage | None = Stage(10, 5e-5)
     logits: Stage | None = Stage(5, 1e-5, "linear", 0.1)
     labels: Stage | None = None
+    text: Stage | None = None
+    text_loss: TextLoss = ALIGNED
     temperature: float = 1.0
     weight_decay: float = 0.01
     gradient_norm: float = 1.0
@@ -113,7 +119,7 @@ class DistillationConfig:
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise OptionError(f"device={self.device!r} is not a device", hint="Use cpu, cuda or cuda:0.")
         if not self.stages():
-            raise OptionError("there is no stage to train", hint="Give layers, logits or labels.")
+            raise OptionError("there is no stage to train", hint="Give layers, logits, labels or text.")
         for name in ("temperature", "gradient_norm", "checkpoint_steps"):
             if not getattr(self, name) > 0:
                 raise OptionError(f"{name}={getattr(self, name)} is not above 0")
@@ -125,8 +131,18 @@ class DistillationConfig:
 
     def stages(self) -> tuple[tuple[str, Stage], ...]:
         """Return the stages there are, by name, in order."""
-        named = (("layers", self.layers), ("logits", self.logits), ("labels", self.labels))
+        named = (("layers", self.layers), ("logits", self.logits), ("labels", self.labels), ("text", self.text))
         return tuple((name, stage) for name, stage in named if stage is not None)
+
+    @classmethod
+    def merge(cls, *, epochs: int, loss: TextLoss = MERGE_INTENDED, **changes: Any) -> DistillationConfig:
+        """Return how MERGE trains on text: see :mod:`mpccompile.distill.text_config` for its two settings of noise.
+
+        AdamW at 8e-5 all along, with batches of 32 (the batch is that of the student's example inputs), 50,000 steps
+        or more; the weights of the lowest validation loss.
+        """
+        plain = cls(layers=None, logits=None, text=Stage(epochs, 8e-5), text_loss=loss)
+        return replace(plain, **changes)
 
     @classmethod
     def mpcformer(cls, *, layer_epochs: int, dropout: float = 0.1, **changes: Any) -> DistillationConfig:

@@ -21,15 +21,18 @@ class Record:
 
     Attributes:
         step: From 1, over all stages.
-        stage: ``"layers"``, ``"logits"`` or ``"labels"``.
+        stage: ``"layers"``, ``"logits"``, ``"labels"`` or ``"text"``.
         loss: On the step's batch.
         attention: Part of it from attention scores, in the stage of layers.
-        hidden: Part of it from hidden states, in the stage of layers.
+        hidden: Part of it from hidden states, in the stages of layers and of text.
         lr: Learning rate.
         gradient_norm: Before it was scaled down.
         validation_loss: Where the step was followed by a validation.
         validation_metric: The same; accuracy or correlation.
         seconds: Since the run began, resumed runs added up.
+        tokens: Part of the loss from the tokens that come next, in the stage of text.
+        alignment: Part of it from hidden states beside embeddings, in the stage of text.
+        answers: Part of it from the teacher's answers, in the stage of text.
     """
 
     step: int
@@ -42,8 +45,13 @@ class Record:
     validation_loss: float | None
     validation_metric: float | None
     seconds: float
+    tokens: float | None = None
+    alignment: float | None = None
+    answers: float | None = None
 
 
+TERMS = ("attention", "hidden", "tokens", "alignment", "answers")
+"""The terms of a loss that have a column of their own."""
 _COLUMNS = tuple(field.name for field in fields(Record))
 _LOST = (
     "A run goes on with its log and its checkpoint together: restore the log from a copy, or delete both to train again"

@@ -23,6 +23,7 @@ from mpccompile.ir.rewrite import shape_of
 from mpccompile.ir.secrecy import infer
 
 logger = logging.getLogger(__name__)
+_OUTPUT = "the output of "
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,21 @@ def match(teacher: Program, student: Program) -> tuple[Pair, ...]:
     return scores + _hidden(teacher, student, [layer for layer in dict.fromkeys(layers) if layer], tokens)
 
 
+def match_hidden(teacher: Program, student: Program) -> tuple[Pair, ...]:
+    """Pair what layers hand on, for students that have no attention scores.
+
+    Raises:
+        DistillationError: If no layer of the teacher can be told, or the student has no counterpart of one.
+    """
+    sites = attention_sites(teacher)
+    layers = layer_paths([site.path for site in sites])
+    pairs = _hidden(teacher, student, [layer for layer in dict.fromkeys(layers) if layer], _tokens(sites, layers))
+    outputs = tuple(pair for pair in pairs if pair.place.startswith(_OUTPUT))
+    if not outputs:
+        raise DistillationError("the teacher has no layers to learn from", hint="Leave text_loss.hidden out.")
+    return outputs
+
+
 def _tokens(sites: list[Attention], layers: list[str]) -> dict[str, Tokens]:
     found: dict[str, Tokens] = {}
     for site, layer in zip(sites, layers, strict=True):
@@ -110,7 +126,7 @@ def _hidden(teacher: Program, student: Program, layers: list[str], tokens: dict[
     pairs = []
     begun: set[str] = set()
     for layer in layers:
-        ends = [(layer_output, f"the output of {layer}")]
+        ends = [(layer_output, f"{_OUTPUT}{layer}")]
         if stack_of(layer) not in begun:
             begun.add(stack_of(layer))
             ends.insert(0, (layer_input, f"the input of {layer}"))

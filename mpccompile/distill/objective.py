@@ -11,7 +11,11 @@ from torch import Tensor, fx
 
 from mpccompile.data.table import NO_LABEL, Table
 from mpccompile.distill.graphs import Probed, probed
-from mpccompile.distill.losses import LayerLoss, LogitLoss, label_loss
+from mpccompile.distill.losses import LayerLoss, LogitLoss
+from mpccompile.distill.resent import Resending
+from mpccompile.distill.terms import ByAnswers, ByLabels, ByLayers, Stated
+from mpccompile.distill.text import ByText, inner_values
+from mpccompile.distill.text_sites import text_sites
 
 if TYPE_CHECKING:
     from mpccompile.distill.config import DistillationConfig
@@ -46,40 +50,26 @@ def batches(table: Table, order: Tensor, size: int, device: str = "cpu") -> Iter
 
 @dataclass(frozen=True)
 class Objective:
-    """The loss of one stage.
+    """What one stage minimises.
 
     Attributes:
         stage: Its name.
         student: The graph that is trained.
-        teacher: Whom it learns from; None in the stage of labels.
-        config: Flags of the losses.
-        pairs: What is compared inside.
+        terms: The loss of its answers.
         regression: Whether the answer is numbers.
+        device: Where it is computed.
     """
 
     stage: str
     student: Probed
-    teacher: Probed | None
-    config: DistillationConfig
-    pairs: tuple[Pair, ...]
+    terms: Stated
     regression: bool
+    device: str
 
     def __call__(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the student's answer [N, ..., classes] and the parts that the loss is the sum of."""
+        """Return the student's answer [N, ..., classes] and the terms that the loss is the sum of."""
         logits, values = self.student(batch.table.inputs)
-        if self.teacher is None:
-            labels = batch.table.labels
-            if labels is None:
-                raise ValueError("the labels were checked before")
-            return logits, {"labels": label_loss(logits, labels, batch.rows, regression=self.regression)}
-        with torch.no_grad():
-            target, seen = self.teacher(batch.table.inputs)
-        if self.stage == "layers":
-            loss = LayerLoss(self.pairs, self.config.count_padding)
-            return logits, loss(seen, values, batch.rows)
-        tokens = None if self.config.count_padding else self.pairs[-1].tokens if self.pairs else None
-        answer = LogitLoss(self.regression, self.config.temperature, self.config.mean_over_classes, tokens)
-        return logits, {"logits": answer(target, logits, batch.rows, seen)}
+        return logits, self.terms(batch, logits, values)
 
 
 def objective(
@@ -88,16 +78,44 @@ def objective(
     teacher: tuple[Program, fx.GraphModule] | None,
     config: DistillationConfig,
     pairs: tuple[Pair, ...],
+    *,
+    drawn: bool = False,
 ) -> Objective:
-    """Return the loss of a stage between two graphs of programs."""
+    """Return the loss of a stage between two graphs of programs; ``drawn`` lets it draw where texts are resent."""
     program, module = student
-    inner = [pair.student for pair in pairs] if stage == "layers" else []
-    graph = probed(program, module, inner)
     regression = is_regression(program, config)
-    by_labels = stage == "labels" or (stage == "logits" and regression and config.regression_on_labels)
-    if by_labels or teacher is None:
-        return Objective(stage, graph, None, config, pairs, regression)
-    return Objective(stage, graph, probed(*teacher, seen_names(pairs)), config, pairs, regression)
+    if stage == "text":
+        return _of_text(student, teacher, config, pairs, drawn=drawn)
+    inner = [pair.student for pair in pairs] if stage == "layers" else []
+    terms: Stated
+    if teacher is None or stage == "labels" or (stage == "logits" and regression and config.regression_on_labels):
+        terms = ByLabels(regression)
+    elif stage == "layers":
+        terms = ByLayers(probed(*teacher, seen_names(pairs)), LayerLoss(pairs, config.count_padding))
+    else:
+        tokens = None if config.count_padding else pairs[-1].tokens if pairs else None
+        loss = LogitLoss(regression, config.temperature, config.mean_over_classes, tokens)
+        terms = ByAnswers(probed(*teacher, seen_names(pairs)), loss)
+    return Objective(stage, probed(program, module, inner), terms, regression, config.device)
+
+
+def _of_text(
+    student: tuple[Program, fx.GraphModule],
+    teacher: tuple[Program, fx.GraphModule] | None,
+    config: DistillationConfig,
+    pairs: tuple[Pair, ...],
+    *,
+    drawn: bool,
+) -> Objective:
+    program, module = student
+    loss, sites = config.text_loss, text_sites(program)
+    inside = tuple(pair for pair in pairs if pair.kind == "hidden")
+    hidden = inside[: (len(inside) + 1) // 2] if loss.hidden else ()
+    asked = probed(*teacher, seen_names(hidden)) if teacher is not None and loss.asks_teacher else None
+    graph = probed(program, module, inner_values(sites, hidden))
+    resending = Resending(graph, sites, loss.scale, drawn) if loss.resent else None
+    terms = ByText(loss, sites, asked, hidden, resending)
+    return Objective("text", graph, terms, regression=False, device=config.device)
 
 
 def seen_names(pairs: Sequence[Pair]) -> list[str]:
@@ -136,7 +154,7 @@ def evaluate(loss: Objective, table: Table, size: int) -> Scores:
     total = 0.0
     counter = Metric(regression=loss.regression)
     with torch.no_grad():
-        for batch in batches(table, torch.arange(len(table)), size, loss.config.device):
+        for batch in batches(table, torch.arange(len(table)), size, loss.device):
             logits, parts = loss(batch)
             total += float(sum(parts.values())) * batch.count
             counter.add(logits, batch)

@@ -17,13 +17,15 @@ def plot_losses(records: Sequence[Record], folder: Path) -> None:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
+    from mpccompile.distill.history import TERMS
+
     stages = list(dict.fromkeys(record.stage for record in records))
     figure = Figure(figsize=(6.0 * max(1, len(stages)), 4.0), layout="constrained")
     for place, stage in enumerate(stages):
         axes = figure.add_subplot(1, len(stages), place + 1)
         mine = [record for record in records if record.stage == stage]
         lines = {"loss": [record.loss for record in mine]}
-        for part in ("attention", "hidden"):
+        for part in TERMS:
             values = [value for record in mine if (value := getattr(record, part)) is not None]
             if len(values) == len(mine):
                 lines[part] = values

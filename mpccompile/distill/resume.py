@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-STAGES = ("layers", "logits", "labels")
+STAGES = ("layers", "logits", "labels", "text")
 _OF_ALL = (
     "weight_decay",
     "gradient_norm",
@@ -22,6 +22,7 @@ _OF_STAGE = {
     "layers": ("count_padding",),
     "logits": ("count_padding", "temperature", "mean_over_classes", "regression_on_labels"),
     "labels": (),
+    "text": ("text_loss",),
 }
 
 

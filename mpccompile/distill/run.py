@@ -14,10 +14,11 @@ from mpccompile.distill import program as programs
 from mpccompile.distill.config import DistillationConfig
 from mpccompile.distill.data import read
 from mpccompile.distill.graphs import check_rows, weights_of, with_weights
-from mpccompile.distill.match import Pair, match
+from mpccompile.distill.match import Pair, match, match_hidden
 from mpccompile.distill.objective import is_regression, logits_shape, seen_names
 from mpccompile.distill.progress import Bar
 from mpccompile.distill.result import Distilled
+from mpccompile.distill.text_sites import text_sites, with_next_tokens
 from mpccompile.distill.trainer import Job, Trainer
 from mpccompile.errors import DistillationError
 from mpccompile.ir.program import Program
@@ -86,11 +87,15 @@ def prepare(
         if len(train) < 2:  # noqa: PLR2004 - one to train on, one to hold out
             raise DistillationError("of one row nothing can be held out", hint="Give more data, or holdout=0.")
         train, held = train.split(config.holdout, config.seed)
+    if config.text is not None:
+        ids = text_sites(student).ids
+        train, held = with_next_tokens(train, ids), None if held is None else with_next_tokens(held, ids)
     _check_device(config.device)
     mine = teacher_program(teacher, student) if teacher is not None else None
     pairs = _pairs(mine, student, config)
     regression = is_regression(student, config)
-    if config.labels is not None or (config.logits is not None and regression and config.regression_on_labels):
+    by_labels = config.logits is not None and regression and config.regression_on_labels
+    if by_labels or config.labels is not None or config.text is not None:
         _check_labels(train, held, student, regression=regression)
     elif held is not None and held.labels is not None:
         check_labels(held, logits_shape(student), regression=regression)
@@ -154,11 +159,14 @@ def _said(inputs: list[tuple[str, tuple[int, ...]]]) -> str:
 
 def _pairs(teacher: Program | None, student: Program, config: DistillationConfig) -> tuple[Pair, ...]:
     if teacher is None:
-        if config.layers is not None or config.logits is not None:
+        asks = config.text is not None and config.text_loss.asks_teacher
+        if config.layers is not None or config.logits is not None or asks:
             raise DistillationError("there is no teacher to learn from", hint="Give one, or only labels=Stage(...).")
         return ()
     if config.layers is None:
         check_rows(student, [])
+        if config.text is not None and config.text_loss.hidden:
+            return match_hidden(teacher, student)
         return _tokens_only(teacher, student)
     pairs = match(teacher, student)
     check_rows(teacher, seen_values(pairs))

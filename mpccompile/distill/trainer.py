@@ -19,8 +19,9 @@ from mpccompile.distill.data import batch_size
 from mpccompile.distill.dropout import Place, with_dropout
 from mpccompile.distill.finite import first_gradient_not_finite, first_not_finite
 from mpccompile.distill.graphs import trainable
-from mpccompile.distill.history import Log, Record, read
+from mpccompile.distill.history import TERMS, Log, Record, read
 from mpccompile.distill.objective import Batch, Objective, Scores, batches, evaluate, objective
+from mpccompile.distill.text_sites import text_sites, with_shaken_embeddings
 from mpccompile.errors import Diverged
 from mpccompile.ir.text import to_text
 
@@ -83,7 +84,9 @@ class Trainer:
         self._run = job.fingerprints() if folder is not None else {}
         self._state = State(self._run)
         self._best: dict[str, Tensor] = {}
-        self._noisy = job.config.dropout > 0 or job.config.teacher_dropout > 0
+        self._shaken = job.config.text is not None and job.config.text_loss.shakes
+        drawn = job.config.text is not None and job.config.text_loss.resent > 0
+        self._noisy = self._shaken or drawn or job.config.dropout > 0 or job.config.teacher_dropout > 0
         self._optimizer: torch.optim.Optimizer | None = None
         self._restored: dict[str, Tensor] = {}
 
@@ -137,15 +140,19 @@ class Trainer:
         return self._state.step % steps == 0
 
     def _objectives(self, name: str) -> tuple[Objective, Objective]:
-        """Return what a stage minimises, and what it is judged by: the same, without dropout."""
+        """Return what a stage minimises, and what it is judged by: the same, without dropout and noise."""
         job, student, teacher = self.job, (self.job.student, self.module), self._teacher
         plain = objective(name, student, teacher, job.config, job.pairs)
         if not self._noisy:
             return plain, plain
         places = [Place(pair.place, pair.shape) for pair in job.pairs if pair.kind == "attention"]
         student = _dropping(student, job.config.dropout, places)
+        if name == "text" and self._shaken:
+            program = student[0].with_changes(module=student[1])
+            program = with_shaken_embeddings(program, text_sites(program).embedded, job.config.text_loss)
+            student = program, program.module
         teacher = None if teacher is None else _dropping(teacher, job.config.teacher_dropout, places)
-        return objective(name, student, teacher, job.config, job.pairs), plain
+        return objective(name, student, teacher, job.config, job.pairs, drawn=True), plain
 
     def _step(self, loss: Objective, batch: Batch, stage: Stage, steps: int) -> Record:
         start = time.perf_counter()
@@ -172,9 +179,18 @@ class Trainer:
         seconds = self._state.seconds + time.perf_counter() - start
         state = self._state
         self._state = replace(state, step=state.step + 1, total=state.total + 1, seconds=seconds)
-        attention, hidden = (float(parts[name].detach()) if name in parts else None for name in ("attention", "hidden"))
-        values = (float(total.detach()), attention, hidden, rate, float(norm))
-        return Record(self._state.total, loss.stage, *values, None, None, round(seconds, 3))
+        terms = {name: float(parts[name].detach()) if name in parts else None for name in TERMS}
+        return Record(
+            step=self._state.total,
+            stage=loss.stage,
+            loss=float(total.detach()),
+            lr=rate,
+            gradient_norm=float(norm),
+            validation_loss=None,
+            validation_metric=None,
+            seconds=round(seconds, 3),
+            **terms,
+        )
 
     def _not_finite(self, loss: Objective, batch: Batch, what: str) -> Diverged:
         inputs = batch.table.inputs

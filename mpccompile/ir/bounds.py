@@ -200,6 +200,11 @@ def _reduction(target: Callable[..., Tensor]) -> Callable[..., Bound]:
     return rule
 
 
+def _shrinking(_n: fx.Node, x: Any, *_args: Any) -> Bound:
+    """GELU and SiLU stay below their input in size, whatever its range."""
+    return Bound(_size(x))
+
+
 def _where(_n: fx.Node, _mask: Any, x: Any, y: Any) -> Bound:
     return Bound(torch.maximum(*torch.broadcast_tensors(_size(x), _size(y))))
 
@@ -219,6 +224,10 @@ _RULES: dict[Any, Callable[..., Bound]] = {
     ops.rms_norm: _rms_norm,
     ops.softmax: lambda n, *_args: _constant(n, 1.0, 1.0),
     ops.attend: _attend,
+    ops.gelu: _shrinking,
+    ops.silu: _shrinking,
+    ops.tanh: lambda n, _x: _constant(n, 1.0),
+    ops.sigmoid: lambda n, _x: _constant(n, 1.0),
     ops.relu: lambda _n, x: x,
     ops.neg: lambda _n, x: x,
     ops.add: _sum_of_sizes,

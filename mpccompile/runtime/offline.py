@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -32,11 +33,17 @@ class Dealer:
         seeds: One seed for each party; the dealer expands both, each party its own.
         masked_weights: Shape of every static weight that some step multiplies.
         device: Where to compute.
+        twins: By the name of a weight, the dealer of another program of the session that has masked it already.
     """
 
     def __init__(
-        self, seeds: tuple[bytes, bytes], masked_weights: Mapping[str, tuple[int, ...]], device: torch.device
+        self,
+        seeds: tuple[bytes, bytes],
+        masked_weights: Mapping[str, tuple[int, ...]],
+        device: torch.device,
+        twins: Mapping[str, Dealer] = MappingProxyType({}),
     ) -> None:
+        self._twins = twins
         self._seeds = seeds
         self._calls = tuple(Prg(seed) for seed in seeds)
         self._device = device
@@ -88,17 +95,26 @@ class Dealer:
     def _static(self, step: Step, source: Dealt) -> Tensor:
         """Return a1 B, the part of a W that rank 1 can not make from the difference W - B."""
         kind, bits = step.params
-        key = (step.weight, kind, bits)
-        mask = self._weight_mask(step.weight)
         if kind == "mul":
-            return source.share1 * mask
+            return source.share1 * self.mask_of(step.weight)
+        flat = source.share1.reshape(-1, source.share1.shape[-1])
+        return ring.matmul(flat, self.operand(step.weight, kind, bits), ring_bits=bits).reshape(step.shape)
+
+    def operand(self, name: str, kind: str, bits: int) -> ring.Operand:
+        """Return a weight's mask as the right-hand side of products of a kind, prepared once."""
+        if name in self._twins:
+            return self._twins[name].operand(name, kind, bits)
+        key = (name, kind, bits)
         if key not in self._operands:
+            mask = self.mask_of(name)
             matrix = mask if kind == "rows" else mask.flatten(1).transpose(-1, -2)
             self._operands[key] = ring.prepare(matrix, None, bits)
-        flat = source.share1.reshape(-1, source.share1.shape[-1])
-        return ring.matmul(flat, self._operands[key], ring_bits=bits).reshape(step.shape)
+        return self._operands[key]
 
-    def _weight_mask(self, name: str) -> Tensor:
+    def mask_of(self, name: str) -> Tensor:
+        """Return the mask of a weight, which is the twin's if there is one."""
+        if name in self._twins:
+            return self._twins[name].mask_of(name)
         if name not in self._masks:
             self._masks[name] = weight_mask(self._seeds[0], name, self._shapes[name]).to(self._device)
         return self._masks[name]

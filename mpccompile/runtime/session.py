@@ -25,6 +25,7 @@ from torch import Tensor
 from mpccompile import errors
 from mpccompile.errors import MpcCompileError, OptionError, PartyLost
 from mpccompile.runtime import messages
+from mpccompile.runtime.twins import Twins
 
 ROLES = ("dealer", "0", "1")
 Request = tuple[Mapping[str, Any], Mapping[str, Tensor]]
@@ -77,6 +78,9 @@ class Session:
         device: Where the parties compute.
         threads: Threads of each party and the dealer.
         stock: Run stock CrypTen, with triples from a third process ("TTP") or from rank 0 ("TFP").
+
+    Attributes:
+        load_bytes: What rank 0 has sent rank 1 to load programs.
     """
 
     def __init__(self, device: str = "cpu", threads: int = 1, stock: Literal["", "TTP", "TFP"] = "") -> None:
@@ -85,6 +89,9 @@ class Session:
         self._folder = Path(tempfile.mkdtemp(prefix="mpccompile-"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._links: dict[str, Connection] = {}
+        self._stock = bool(stock)
+        self._twins = Twins()
+        self.load_bytes = 0
         self._calls = 0
         self._text = 0
         self._prepared: dict[str, list[tuple[int, float]]] = {}
@@ -169,10 +176,16 @@ class Session:
         raise PartyLost(f"{_title(missing)} did not start within {START_SECONDS:.0f} s")
 
     def load(self, program: str, folder: Path) -> None:
-        """Load a package into all three processes, under a name of its own."""
-        header = {"command": "load", "program": program, "folder": str(folder)}
+        """Load a package into all three processes, under a name of its own.
+
+        Weights that it shares with programs loaded before are neither sent nor kept again.
+        """
+        header: dict[str, Any] = {"command": "load", "program": program, "folder": str(folder)}
         with self._lock:
-            self._ask({role: (header, {}) for role in self._roles})
+            if not self._stock:
+                header |= {"twins": self._twins.add(program, folder)}
+            replies = self._ask({role: (header, {}) for role in self._roles})
+            self.load_bytes += int(replies["0"][0].get("load_bytes", 0))
             self._loaded.add(program)
             self._prepared[program] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import secrets
@@ -11,10 +12,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -26,36 +28,23 @@ from mpccompile.runtime.agreement import expect_same, fingerprint
 from mpccompile.runtime.channel import GREETING_BYTES, SocketChannel, meet
 from mpccompile.runtime.crypten_bridge import to_crypten
 from mpccompile.runtime.party import LiveParty, Pool, activate, drive
-from mpccompile.runtime.plan import Plan, Step
 from mpccompile.runtime.prg import Prg
 from mpccompile.runtime.products import prepared
 from mpccompile.runtime.program import ProgramDescription, check_limit, deliver, execute, load_class
 from mpccompile.runtime.resident import Residents, held_rows
 from mpccompile.runtime.row_masks import RowMasks
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
+from mpccompile.runtime.twins import read_plan, static_shapes, static_uses
+
+if TYPE_CHECKING:
+    from mpccompile.runtime.plan import Plan
 
 SEED_BYTES = 32
+WORD_BYTES = 8
 EXCHANGE_TIMEOUT_SECONDS = 600.0
 FINAL = ("PartyLost", "MpcCompileError")
 """Errors a worker does not survive; by its base class it reports what it did not foresee."""
 Reply = tuple[dict[str, Any], dict[str, Tensor]]
-
-
-def read_plan(folder: Path) -> Plan:
-    """Read the offline program of a package."""
-    rows = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-    return Plan(tuple(Step.from_json(row) for row in rows["steps"]), (), rows["offline_bytes"])
-
-
-def static_shapes(plan: Plan, description: ProgramDescription) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every weight that the plan multiplies."""
-    used = {step.weight for step in plan.steps if step.weight}
-    return {weight.name: weight.shape for weight in description.weights if weight.name in used}
-
-
-def static_uses(plan: Plan, name: str) -> set[tuple[str, int]]:
-    """Return how the plan multiplies a weight: kinds of product, and their ring's width."""
-    return {(step.params[0], step.params[1]) for step in plan.steps if step.weight == name}
 
 
 class DealerWorker:
@@ -87,13 +76,20 @@ class DealerWorker:
             messages.send(link, {"seed": self._seeds[rank].hex(), "coins": coins})
         return {}, {}
 
-    def load(self, program: str, folder: str, **_: Any) -> Reply:
-        """Read a package's plan; the weights file is never opened here."""
+    def load(self, program: str, folder: str, twins: Mapping[str, str] = MappingProxyType({}), **_: Any) -> Reply:
+        """Read a package's plan; the weights file is never opened here.
+
+        Args:
+            program: Name of the program.
+            folder: Its package.
+            twins: The program that was loaded before with the same weight, by the weight's name.
+        """
         manifest = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
         description = ProgramDescription.from_json(manifest["program"])
         plan = read_plan(Path(folder))
         seeds = tuple(root.spawn(f"program {program}").bytes(SEED_BYTES) for root in self._roots)
-        dealer = offline.Dealer((seeds[0], seeds[1]), static_shapes(plan, description), self._device)
+        others = {name: self._programs[other][0] for name, other in twins.items()}
+        dealer = offline.Dealer((seeds[0], seeds[1]), static_shapes(plan, description), self._device, others)
         self._programs[program] = (dealer, plan)
         return {}, {}
 
@@ -114,6 +110,7 @@ class _Loaded:
         self.model = model
         self.description = description
         self.plan = plan
+        self.online_weights: dict[str, StaticWeight] = {}
         self.offline_weights: dict[str, StaticWeight] = {}
         self.pools: dict[int, Pool] = {}
 
@@ -162,8 +159,14 @@ class PartyWorker:
         sent = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
         expect_same(mine, self._channel.exchange(sent, len(mine)).numpy().tobytes())
 
-    def load(self, program: str, folder: str, **_: Any) -> Reply:
-        """Import a package's code; rank 0 reads and encodes the weights, rank 1 learns the masked differences."""
+    def load(self, program: str, folder: str, twins: Mapping[str, str] = MappingProxyType({}), **_: Any) -> Reply:
+        """Import a package's code; rank 0 reads and encodes the weights, rank 1 learns the masked differences.
+
+        Args:
+            program: Name of the program.
+            folder: Its package.
+            twins: The program that was loaded before with the same weight, by the weight's name.
+        """
         path = Path(folder)
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         description = ProgramDescription.from_json(manifest["program"])
@@ -173,9 +176,15 @@ class PartyWorker:
         weights: dict[str, Any] = {name: tensor.to(self._device) for name, tensor in constants.items()}
         secret = load_file(path / "weights.safetensors") if self._rank == 0 else {}
         masked = static_shapes(plan, description)
+        held: dict[str, StaticWeight] = {}
         differences: dict[str, StaticWeight] = {}
         for weight in description.weights:
             if weight.frac_bits is None:
+                continue
+            if weight.name in twins:
+                twin = self._programs[twins[weight.name]]
+                held[weight.name] = twin.online_weights[weight.name]
+                differences[weight.name] = twin.offline_weights[weight.name]
                 continue
             online = self._own(weight.name, weight.shape, weight.frac_bits, secret)
             if weight.name in masked:
@@ -183,11 +192,13 @@ class PartyWorker:
                 differences[weight.name] = self._difference(online, seed, uses)
                 if weight.factor and self._rank == 0:
                     online = differences[weight.name] = prepared(online, uses)
-            weights[weight.name] = online
+            held[weight.name] = online
+        weights |= held
         loaded = _Loaded(seed, load_class(path / "model.py", description.class_name)(weights), description, plan)
-        loaded.offline_weights = differences
+        loaded.online_weights, loaded.offline_weights = held, differences
         self._programs[program] = loaded
-        return {}, {}
+        opened = sum(math.prod(shape) for name, shape in masked.items() if name not in twins)
+        return {"load_bytes": WORD_BYTES * opened}, {}
 
     def _own(self, name: str, shape: tuple[int, ...], frac_bits: int, secret: dict[str, Tensor]) -> StaticWeight:
         if self._rank == 0:

@@ -17,7 +17,7 @@ from mpccompile.runtime.party import activate, drive
 from mpccompile.runtime.program import InputDescription, ProgramDescription, check_limit, load_class
 from mpccompile.runtime.resident import held_rows
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
-from mpccompile.runtime.worker import read_plan
+from mpccompile.runtime.twins import read_plan
 from mpccompile.simulation.party import SimulatedParty
 
 if TYPE_CHECKING:

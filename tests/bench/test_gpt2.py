@@ -27,8 +27,8 @@ def test_a_token_and_a_text_are_measured_and_stock_crypten_is_scaled(measured):
     assert found.ours.bytes_sent < found.stock.bytes_sent / 10
     assert found.text.tokens == 6
     assert found.text.online_bytes > 6 * found.ours.bytes_sent
-    # Two programs, each with the table and two layers of 12 d^2 weights and the biases that are multiplied.
-    assert found.text.load_bytes >= 2 * 8 * (40 * 16 + 2 * 12 * 16 * 16)
+    # The table and two layers of 12 d^2 weights, in words, once for both programs; and the positions of 32.
+    assert 0 <= found.text.load_bytes - 8 * (40 * 16 + 2 * 12 * 16 * 16) <= 8 * 32 * 16
 
 
 def test_what_is_shown_is_what_was_found(measured):

@@ -6,6 +6,7 @@ from dataclasses import asdict, fields, replace
 
 import pytest
 
+from mpccompile.distill import TextLoss
 from mpccompile.distill.config import DistillationConfig, Stage
 from mpccompile.distill.resume import _OF_ALL, _OF_STAGE, _OF_VALIDATION, STAGES, differences
 
@@ -39,6 +40,14 @@ def told(stage, step, *, validated=True, before=CONFIG, **changes):
 def test_what_had_an_effect_is_named_with_both_values(change, in_layers, in_logits):
     assert told(0, 3, **change) == in_layers
     assert told(1, 3, **change) == in_logits
+
+
+def test_what_a_text_is_trained_for_may_not_change():
+    before = DistillationConfig.merge(epochs=2)
+    (said,) = told(0, 3, before=before, text_loss=TextLoss())
+    assert said.startswith("text_loss was")
+    assert told(0, 0, before=before, text_loss=TextLoss()) == []
+    assert told(0, 3, text_loss=TextLoss()) == []
 
 
 def test_between_two_stages_the_next_may_change():

@@ -77,3 +77,16 @@ def test_nothing_is_told_of_a_model_that_is_proven():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ranges.calibrate(program, [program.example_inputs], OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("curve", "size"), [(torch.nn.functional.gelu, 6.0), (torch.nn.functional.silu, 6.0), (torch.tanh, 1.0)]
+)
+def test_a_curve_that_is_not_tested_yet_is_bound_by_what_it_can_give(curve, size):
+    class Curved(nn.Module):
+        def forward(self, x):
+            return curve(3.0 * torch.nn.functional.layer_norm(x, (4,)))
+
+    program = optimised(Curved(), (torch.rand(1, 4),))
+    found = bounds(program, {})
+    assert found[list(found)[-1]] == pytest.approx(size, rel=0.06)

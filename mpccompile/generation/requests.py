@@ -1,0 +1,65 @@
+"""What can be asked of a generation, whichever way it goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mpccompile.capture.cached import check_causal
+from mpccompile.errors import InputError, OptionError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mpccompile.generation.choices import Choices
+    from mpccompile.generation.generate import Recipe
+
+
+def check_compilable(recipe: Recipe) -> None:
+    """Refuse models and options that no generation can be compiled for.
+
+    Raises:
+        CaptureFailed: If the model is no decoder with a cache.
+        OptionError: If an option has no private generation.
+    """
+    check_causal(recipe.model)
+    if recipe.options.target != "mpccompile":
+        raise OptionError(
+            f"target={recipe.options.target!r} has no private generation",
+            where="option target",
+            hint="Leave the option out.",
+        )
+    if recipe.options.truncation != "exact":
+        raise OptionError(
+            "generation truncates exactly: what a wrong truncation leaves in the cache would stay in it",
+            where="option truncation",
+            hint="Leave the option out.",
+        )
+
+
+def check_prompt(recipe: Recipe, ids: Tensor, choices: Choices) -> None:
+    """Refuse prompts that cannot be continued, before anything runs.
+
+    Raises:
+        InputError: If the prompt is empty or too long, or an id is outside the vocabulary.
+    """
+    if ids.dim() != 2 or ids.is_floating_point():  # noqa: PLR2004 - [B, T]
+        raise InputError("the prompt is not an integer tensor [batch, tokens]", where="argument input_ids")
+    if ids.numel() == 0:
+        raise InputError(
+            "the prompt is empty", where="argument input_ids", hint="Start with at least one token, such as BOS."
+        )
+    vocabulary = recipe.setting("vocab_size")
+    if vocabulary is not None and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
+        raise InputError(
+            f"an id is outside the vocabulary of {vocabulary} tokens",
+            where="argument input_ids",
+            hint="Use the tokenizer that belongs to the model.",
+        )
+    most = recipe.setting("max_position_embeddings")
+    if most is not None and ids.shape[1] + choices.max_new_tokens > most:
+        raise InputError(
+            f"a prompt of {ids.shape[1]} tokens and {choices.max_new_tokens} new ones are more than the {most}"
+            " positions of the model",
+            where="arguments input_ids and max_new_tokens",
+            hint="Shorten the prompt, or ask for fewer tokens.",
+        )
