@@ -16,7 +16,7 @@ import typer
 
 import mpccompile
 from mpccompile.bench import command as bench
-from mpccompile.commands import distilling
+from mpccompile.commands import distilling, pictures
 from mpccompile.commands.evaluate import evaluate
 from mpccompile.commands.generate import generate
 from mpccompile.commands.parameters import Gelu, Pairs, Softmax
@@ -45,6 +45,7 @@ app.add_typer(bench.app, name="bench")
 app.command("distill")(distilling.distill)
 app.command()(evaluate)
 app.command()(generate)
+app.command()(pictures.show)
 app.command()(tune)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mpccompile.codegen import graphs
 from mpccompile.codegen.emit import Statement, identifier
 from mpccompile.codegen.emit_crypten import emit_crypten
 from mpccompile.codegen.rehearse import Rehearsed, Rounds, rehearse
@@ -27,6 +28,7 @@ from mpccompile.runtime.plan import Plan, Traffic
 from mpccompile.runtime.program import ProgramDescription
 
 if TYPE_CHECKING:
+    from mpccompile.codegen.graphs import Graphs
     from mpccompile.codegen.ranges import Site
 
 FORMAT = 4
@@ -89,8 +91,9 @@ def write(program: Program, sites: Mapping[str, Site], options: Options, folder:
         save_file(secret, folder / "weights.safetensors")
         save_file(public, folder / "constants.safetensors")
         _write_json(folder / "plan.json", _plan_json(written.plan))
+        (folder / graphs.FILE).write_text(graphs.to_json(program, written), encoding="utf-8")
         manifest = _manifest(program, description, written, options)
-        manifest["sha256"] = {name: _digest(folder / name) for name in FILES}
+        manifest["sha256"] = {name: _digest(folder / name) for name in (*FILES, graphs.FILE)}
         manifest["sha256"]["manifest"] = _manifest_digest(manifest)
         _write_json(folder / "manifest.json", manifest)
     except OSError as error:
@@ -146,6 +149,24 @@ def read(folder: Path, files: Sequence[str] = FILES) -> Package:
                 hint="Restore it or compile again.",
             )
     return _package(folder, manifest)
+
+
+def read_graphs(folder: Path) -> Graphs | None:
+    """Return the graphs of a package that :func:`read` has checked; None where this copy has none.
+
+    Raises:
+        PackageError: If the file is damaged or edited.
+    """
+    if not (folder / graphs.FILE).is_file():
+        return None
+    digests = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["sha256"]
+    if _digest(folder / graphs.FILE) != digests.get(graphs.FILE):
+        raise PackageError(
+            f"{graphs.FILE} is not the file that was compiled: its SHA-256 differs from the manifest's",
+            where=str(folder),
+            hint="Restore it, or remove it: only pictures need it.",
+        )
+    return graphs.from_json((folder / graphs.FILE).read_text(encoding="utf-8"))
 
 
 def _manifest_digest(manifest: Mapping[str, Any]) -> str:
@@ -266,8 +287,14 @@ def _manifest(program: Program, description: Mapping[str, Any], written: Rehears
         "traffic": [[row.line, *row.bytes_sent, row.rounds] for row in written.plan.traffic],
         "offline_bytes": written.plan.offline_bytes,
         "rounds": None if written.rounds is None else asdict(written.rounds),
-        "passes": [{**asdict(record), "seconds": 0.0} for record in program.history],
+        "passes": [_record_json(record) for record in program.history],
     }
+
+
+def _record_json(record: PassRecord) -> dict[str, Any]:
+    """Return a record without its graphs, which have a file of their own, and without its time, which changes."""
+    values = asdict(replace(record, before=(), after=(), seconds=0.0))
+    return {name: value for name, value in values.items() if name not in ("before", "after")}
 
 
 def _input_json(spec: InputSpec) -> dict[str, Any]:

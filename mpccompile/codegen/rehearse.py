@@ -41,6 +41,8 @@ class Rehearsed:
     emitted: Emitted
     plan: Plan
     rounds: Rounds | None
+    chain: tuple[str, ...] = ()
+    """Nodes on the critical path of rounds, first to last."""
 
 
 class _Stage:
@@ -95,8 +97,9 @@ def rehearse(
     stage = _Stage(program, sites, description, constants)
     alone = stage.costs(one_by_one(program.graph))
     rounds = {name: sent.rounds for name, sent in alone.items()}
-    _, chain = critical_path(program, rounds)
+    path, chain = critical_path(program, rounds)
     items = side_by_side(program.graph, stage.costs, alone)
     _, plan = stage.plan(items)
     known = Rounds(sum(rounds.values()), chain)
-    return Rehearsed(emit(program, sites, items, {row.line: row for row in plan.traffic}), plan, known)
+    emitted = emit(program, sites, items, {row.line: row for row in plan.traffic})
+    return Rehearsed(emitted, plan, known, tuple(path))

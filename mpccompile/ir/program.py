@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
+
+if TYPE_CHECKING:
+    from mpccompile.ir.snapshot import Snapshot
 
 
 class Secrecy(Enum):
@@ -74,7 +77,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What one pass did."""
+    """What one pass did; ``before`` and ``after`` are the graphs it found and left."""
 
     name: str
     seconds: float
@@ -87,6 +90,8 @@ class PassRecord:
     rounds_before: int | None = None
     rounds_after: int | None = None
     replaced: tuple[str, ...] = ()
+    before: Snapshot = field(default=(), repr=False, compare=False)
+    after: Snapshot = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)

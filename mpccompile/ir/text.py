@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import fx
 
-from mpccompile.ir.program import Program, origin_of
+from mpccompile.ir.program import Program, Secrecy, origin_of
 from mpccompile.ir.secrecy import infer
 
 _ATEN = type(torch.ops.aten.add.Tensor)
@@ -33,10 +33,15 @@ def to_text(program: Program) -> str:
         if node.op == "output":
             lines.append(f"return {_value(node.args[0])}")
             continue
-        origin = str(origin_of(node)) if node.op == "call_function" else ""
-        comment = f"  # {origin}" if origin else ""
-        lines.append(f"%{node.name}: {_type(node.meta.get('val'))} {levels[node].value} = {_right(node)}{comment}")
+        lines.append(line_of(node, levels[node]))
     return "\n".join(lines) + "\n"
+
+
+def line_of(node: fx.Node, level: Secrecy) -> str:
+    """Print a node other than the output."""
+    origin = str(origin_of(node)) if node.op == "call_function" else ""
+    comment = f"  # {origin}" if origin else ""
+    return f"%{node.name}: {_type(node.meta.get('val'))} {level.value} = {_right(node)}{comment}"
 
 
 def _right(node: fx.Node) -> str:
@@ -45,10 +50,11 @@ def _right(node: fx.Node) -> str:
     if node.op == "get_attr":
         return f"attribute {node.target}"
     arguments = [_value(arg) for arg in node.args] + [f"{key}={_value(arg)}" for key, arg in node.kwargs.items()]
-    return f"{_name(node.target)}({', '.join(arguments)})"
+    return f"{name_of(node.target)}({', '.join(arguments)})"
 
 
-def _name(target: object) -> str:
+def name_of(target: object) -> str:
+    """Return the name of an operation as programs are printed with it."""
     if isinstance(target, _ATEN):
         return str(target)
     return str(getattr(target, "__name__", target))

@@ -12,6 +12,7 @@ from mpccompile.errors import PassFailed
 from mpccompile.ir.cost import total_cost
 from mpccompile.ir.edit import NOTE, EditLog
 from mpccompile.ir.program import PassRecord, Program, origin_of
+from mpccompile.ir.snapshot import snapshot
 from mpccompile.ir.text import to_text
 from mpccompile.ir.verify import verify
 
@@ -72,6 +73,7 @@ def _log(before: Program, after: Program) -> EditLog:
 
 def _record(name: str, seconds: float, log: EditLog, before: Program, after: Program) -> PassRecord:
     old, new = total_cost(before), total_cost(after)
+    seen = before.history[-1].after if before.history else snapshot(before)
     return PassRecord(
         name=name,
         seconds=seconds,
@@ -84,6 +86,8 @@ def _record(name: str, seconds: float, log: EditLog, before: Program, after: Pro
         online_bytes_after=new.bytes_sent,
         rounds_before=old.rounds,
         rounds_after=new.rounds,
+        before=seen,
+        after=snapshot(after) if log.changes else seen,
     )
 
 

@@ -1,0 +1,185 @@
+"""Everything that a picture of a package shows, as JSON values: statements, modules, source, passes, graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from mpccompile.errors import InputError
+from mpccompile.ir.network import LAN, WAN
+from mpccompile.report.flow import flow
+from mpccompile.report.stages import changes_of
+from mpccompile.runtime.program import OUTPUT_LINE
+
+if TYPE_CHECKING:
+    from mpccompile.codegen.graphs import Graphs
+    from mpccompile.codegen.package import Package
+    from mpccompile.ir.snapshot import Seen
+    from mpccompile.runtime.plan import Traffic
+
+NETWORKS = (LAN, WAN)
+Json = dict[str, Any]
+
+
+def picture(
+    package: Package, source: str, graphs: Graphs | None = None, profile: Mapping[str, Any] | None = None
+) -> Json:
+    """Return what there is to show of a package.
+
+    Args:
+        package: The package.
+        source: Its ``model.py``.
+        graphs: Its graphs after each pass, where they are known.
+        profile: What ``mpccompile profile --json`` printed, for measured seconds.
+
+    Returns:
+        JSON values. Bytes are those of one call, sent by (rank 0, rank 1); ``network`` is the seconds that rounds and
+        bytes take on a named network, without computing.
+
+    Raises:
+        InputError: If the profile is no profile, or one of another package.
+    """
+    seconds = _seconds(package, profile)
+    statements = _statements(package, graphs, seconds)
+    output = _cost(next((row for row in package.traffic if row.line == OUTPUT_LINE), None))
+    return {
+        "name": package.name,
+        "target": package.options.target,
+        "inputs": [_input(spec) for spec in package.inputs],
+        "statements": statements,
+        "output": output,
+        "total": _total([*statements, output], package),
+        "measured": None if profile is None else profile["online_seconds"],
+        "modules": _modules(statements),
+        "flow": flow(statements, () if graphs is None else tuple(graphs.stages.values())[-1]),
+        "source": source.splitlines(),
+        "passes": _passes(package, graphs),
+        "graphs": graphs is not None,
+    }
+
+
+def _input(spec: Any) -> Json:
+    dtype = str(spec.dtype).removeprefix("torch.")
+    return {"name": spec.name, "shape": list(spec.shape), "dtype": dtype, "secrecy": spec.secrecy.value}
+
+
+def _cost(row: Traffic | None) -> Json:
+    sent, rounds = ((0, 0), 0) if row is None else (row.bytes_sent, row.rounds)
+    network = {each.name: each.waiting(rounds) + each.sending(max(sent)) for each in NETWORKS}
+    return {"bytes": list(sent), "rounds": rounds, "network": network}
+
+
+def _total(rows: Sequence[Json], package: Package) -> Json:
+    return {
+        "statements": len(package.statements),
+        "bytes": [sum(row["bytes"][rank] for row in rows) for rank in (0, 1)],
+        "rounds": sum(row["rounds"] for row in rows),
+        "network": {each.name: sum(row["network"][each.name] for row in rows) for each in NETWORKS},
+        "offline_bytes": package.offline_bytes,
+        "chain": None if package.rounds is None else asdict(package.rounds),
+    }
+
+
+def _statements(package: Package, graphs: Graphs | None, seconds: Sequence[float | None]) -> list[Json]:
+    traffic = {row.line: row for row in package.traffic}
+    last: dict[int, Seen] = {}
+    if graphs is not None:
+        seen = {row.name: row for row in tuple(graphs.stages.values())[-1]}
+        last = {line: seen[name] for name, line in graphs.lines.items() if name in seen}
+    chain = set() if graphs is None else set(graphs.chain)
+    rows = []
+    for statement, spent in zip(package.statements, seconds, strict=True):
+        value = last.get(statement.line)
+        rows.append(
+            {
+                "line": statement.line,
+                "op": statement.op,
+                "variable": statement.node,
+                "module": statement.module_path,
+                "source": statement.source,
+                "shape": list(statement.shape),
+                "seconds": spent,
+                "node": None if value is None else value.name,
+                "secret": None if value is None else value.secret,
+                "critical": value is not None and value.name in chain,
+                **_cost(traffic.get(statement.line)),
+            }
+        )
+    return rows
+
+
+def _seconds(package: Package, profile: Mapping[str, Any] | None) -> list[float | None]:
+    """Return what each statement took, from a profile's rows: one a statement, and one for the outputs."""
+    if profile is None:
+        return [None] * len(package.statements)
+    try:
+        rows = [(row["op"], row["module_path"], float(row["seconds"])) for row in profile["rows"][:-1]]
+        float(profile["online_seconds"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError("this is no profile", hint="Make one with: mpccompile profile FOLDER --json.") from error
+    if [row[:2] for row in rows] != [(each.op, each.module_path) for each in package.statements]:
+        raise InputError("this is the profile of another package", hint="Profile this one again.")
+    return [row[2] for row in rows]
+
+
+@dataclass(frozen=True)
+class _Module:
+    """A module of the user's model and what is in it; costs are those of everything below it too."""
+
+    name: str
+    path: str
+    children: dict[str, _Module]
+    own: list[int]
+
+    def to_json(self, statements: Sequence[Json]) -> Json:
+        rows = [statements[index] for index in self.all()]
+        spent = [row["seconds"] for row in rows]
+        return {
+            "name": self.name,
+            "path": self.path,
+            "count": len(rows),
+            "bytes": [sum(row["bytes"][rank] for row in rows) for rank in (0, 1)],
+            "rounds": sum(row["rounds"] for row in rows),
+            "network": {each.name: sum(row["network"][each.name] for row in rows) for each in NETWORKS},
+            "seconds": None if None in spent else sum(spent),
+            "critical": any(row["critical"] for row in rows),
+            "own": self.own,
+            "children": [child.to_json(statements) for child in self.children.values()],
+        }
+
+    def all(self) -> Iterator[int]:
+        yield from self.own
+        for child in self.children.values():
+            yield from child.all()
+
+
+def _modules(statements: Sequence[Json]) -> Json:
+    """Return the modules as a tree, in the order of the program, statements by their number."""
+    root = _Module("", "", {}, [])
+    for index, row in enumerate(statements):
+        here = root
+        for part in filter(None, row["module"].split(".")):
+            path = f"{here.path}.{part}" if here.path else part
+            here = here.children.setdefault(part, _Module(part, path, {}, []))
+        here.own.append(index)
+    return root.to_json(statements)
+
+
+def _passes(package: Package, graphs: Graphs | None) -> list[Json]:
+    stages = None if graphs is None else list(graphs.stages.items())
+    passes = []
+    for index, record in enumerate(package.history):
+        row: Json = {
+            "name": record.name,
+            "changes": record.changes,
+            "nodes": [record.nodes_before, record.nodes_after],
+            "bytes": [record.online_bytes_before, record.online_bytes_after],
+            "rounds": [record.rounds_before, record.rounds_after],
+            "replaced": list(record.replaced),
+            "skipped": list(record.skipped),
+        }
+        if stages is not None:
+            row |= {"stage": stages[index + 1][0], **changes_of(stages[index][1], stages[index + 1][1])}
+        passes.append(row)
+    return passes

@@ -1,0 +1,128 @@
+"""``mpccompile show``: the page, text and JSON, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from mpccompile import cli, compiler
+from mpccompile.options import Options
+from tests import models
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    model, inputs = models.mlp()
+    return compiler.build(model, inputs, tmp_path_factory.mktemp("show") / "mlp", options=Options())
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Run the command in this process and return its exit code, output and error output."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mpccompile", "show", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capfd.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return run
+
+
+def test_the_page_goes_to_the_file_named(call, package, tmp_path):
+    path = tmp_path / "page.html"
+    assert call(package.folder, "-o", path) == (0, f"{path}\n", "")
+    first = path.read_bytes()
+    assert call(package.folder, "-o", path)[0] == 0
+    assert path.read_bytes() == first
+    assert b"<!doctype html>" in first
+
+
+def test_the_page_goes_into_the_folder_and_leaves_the_package_whole(call, package):
+    code, said, _ = call(package.folder)
+    assert (code, said) == (0, f"{package.folder / 'show.html'}\n")
+    assert call(package.folder, "--json")[0] == 0
+
+
+def test_open_starts_a_browser_on_the_file(call, package, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("typer.launch", lambda url: opened.append(url) or 0)
+    assert call(package.folder, "-o", tmp_path / "a b.html", "--open")[0] == 0
+    assert opened == [(tmp_path / "a b.html").resolve().as_uri()]
+
+
+def test_without_a_browser_it_says_so(call, package, tmp_path, monkeypatch):
+    monkeypatch.setattr("typer.launch", lambda _url: 1)
+    code, _, said = call(package.folder, "-o", tmp_path / "page.html", "--open")
+    assert (code, said) == (0, "no browser could be started: open the file yourself\n")
+
+
+def test_json_is_what_the_page_shows(call, package):
+    code, said, _ = call(package.folder, "--json")
+    shown = json.loads(said)
+    assert code == 0
+    assert len(shown["statements"]) == len(package.statements)
+    assert shown["graphs"] is True
+
+
+def test_a_stage_is_printed_as_text(call, package):
+    code, captured, _ = call(package.folder, "--stage", "captured")
+    assert code == 0
+    assert captured.startswith("%input_1: f32[2, 8] secret = input input\n")
+    code, optimised, _ = call(package.folder, "--stage", "optimised")
+    assert code == 0
+    assert call(package.folder, "--stage", "schedule_rounds")[1] == optimised
+
+
+def test_a_diff_adds_what_is_new_and_takes_what_is_gone(call, package):
+    before = call(package.folder, "--stage", "captured")[1].splitlines()
+    after = call(package.folder, "--stage", "optimised")[1].splitlines()
+    code, said, _ = call(package.folder, "--stage", "optimised", "--diff")
+    lines = said.splitlines()
+    assert code == 0
+    assert lines[:2] == (["--- captured", "+++ optimised"] if before != after else [])
+    assert {line[1:] for line in lines[2:] if line[0] == "+"} >= set(after) - set(before)
+    assert {line[1:] for line in lines[2:] if line[0] == "-"} >= set(before) - set(after)
+    assert call(package.folder, "--stage", "captured", "--diff") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["nowhere"], 1, "this is not a compiled package"),
+        (["{package}", "--stage", "nonsense"], 2, "there is no stage 'nonsense'"),
+        (["{package}", "--diff"], 2, "it needs --stage"),
+        (["{package}", "-o", "{tmp}/none/page.html"], 1, "there is no such folder"),
+        (["{package}", "-o", "{tmp}"], 1, "this is a folder"),
+        (["{package}", "--profile", "{tmp}/none.json"], 1, "there is no such file"),
+        (["{package}", "--profile", "{package}/model.py"], 1, "this is no JSON file"),
+        (["{package}", "--profile", "{package}/plan.json"], 1, "this is no profile"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line(call, package, tmp_path, arguments, code, told):
+    texts = [text.format(package=package.folder, tmp=tmp_path) for text in arguments]
+    ended, _, said = call(*texts)
+    assert ended == code
+    assert told in said
+    assert "Traceback" not in said
+
+
+def test_edited_graphs_are_refused(call, package):
+    path = package.folder / "graphs.json"
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole.replace(b"secret", b"public"))
+        code, _, said = call(package.folder, "--json")
+        assert code == 1
+        assert "graphs.json is not the file that was compiled" in said
+        path.unlink()
+        code, said, _ = call(package.folder, "--json")
+        assert code == 0
+        assert json.loads(said)["graphs"] is False
+        assert "there is no graphs.json" in call(package.folder, "--stage", "captured")[2]
+    finally:
+        path.write_bytes(whole)
