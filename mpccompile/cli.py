@@ -17,9 +17,10 @@ import typer
 import mpccompile
 from mpccompile.bench import command as bench
 from mpccompile.commands import distilling, pictures
+from mpccompile.commands.compile import compile_model
 from mpccompile.commands.evaluate import evaluate
 from mpccompile.commands.generate import generate
-from mpccompile.commands.parameters import Gelu, Pairs, Softmax
+from mpccompile.commands.parameters import Arrays
 from mpccompile.commands.tune import tune
 from mpccompile.errors import MpcCompileError, OptionError
 
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.add_typer(bench.app, name="bench")
 app.command("distill")(distilling.distill)
+app.command("compile")(compile_model)
 app.command()(evaluate)
 app.command()(generate)
 app.command()(pictures.show)
@@ -56,17 +58,7 @@ class By(Enum):
     MODULE = "module"
 
 
-class Target(Enum):
-    """What code a compilation emits."""
-
-    MPCCOMPILE = "mpccompile"
-    CRYPTEN = "crypten"
-
-
 Folder = Annotated[Path, typer.Argument(help="A compiled package.", show_default=False)]
-Arrays = Annotated[
-    Path | None, typer.Option("--input", metavar="NPZ", help="Inputs: arrays by name, as numpy.savez writes them.")
-]
 Outputs = Annotated[Path | None, typer.Option("--output", metavar="NPZ", help="Where the outputs go, by name.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[
@@ -116,73 +108,6 @@ def demo(
 
     smaller = {"training_steps": 90, "test_snippets": 2 * BATCH_SIZE} if quick else {}
     run_demo(Console(), **smaller)
-
-
-@app.command("compile")
-def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
-    factory: Annotated[
-        str,
-        typer.Argument(
-            metavar="PACKAGE.MODULE:FACTORY",
-            help="A function that returns a model, or a model and a dict of example inputs.",
-            show_default=False,
-        ),
-    ],
-    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the package goes.", show_default=False)],
-    arrays: Arrays = None,
-    pairs: Pairs = None,
-    tolerance: Annotated[float | None, typer.Option(help="Largest error that approximations may add.")] = None,
-    target: Annotated[Target | None, typer.Option(help="What code to emit.")] = None,
-    gelu: Gelu = None,
-    softmax: Softmax = None,
-    tokens: Annotated[
-        int | None,
-        typer.Option(
-            "--generate",
-            min=2,
-            metavar="TOKENS",
-            help="Make a package that writes texts of up to so many tokens, the prompt among them. Ranges are found on"
-            " the example input_ids, continued by the model itself.",
-            show_default=False,
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")] = False,
-) -> None:
-    """Compile a model and write the package to a folder.
-
-    Inputs of --input take the place of the factory's own. Their shapes are the ones the package can be run with, and
-    their values calibrate the ranges of private values.
-    """
-    from mpccompile.commands import show
-
-    with show.stages("starting") as status:
-        from mpccompile import compiler
-        from mpccompile.commands import files
-
-        replaced = {"gelu": files.choice_of(gelu), "softmax": files.choice_of(softmax)}
-        chosen = files.options_of(pairs or [], {"tolerance": tolerance, "target": target and target.value, **replaced})
-        files.check_empty(folder, force=force)
-        status.update(f"making the model of {factory}")
-        model, inputs = files.load_model(factory)
-        inputs = inputs if arrays is None else files.read_arrays(arrays)
-        if inputs is None:
-            raise typer.BadParameter("the factory gives no example inputs", param_hint="--input")
-        status.update(f"capturing {type(model).__name__}")
-        if tokens is not None:
-            from mpccompile.private import PrivateModel
-
-            PrivateModel(model, chosen, compiler.passes_for(chosen), [inputs]).save_generator(folder, tokens)
-            typer.echo(f"{folder}: {type(model).__name__}, texts of up to {tokens} tokens")
-            return
-        package = compiler.build(
-            model,
-            inputs,
-            folder,
-            options=chosen,
-            passes=compiler.passes_for(chosen),
-            observer=lambda _program, record: status.update(f"compiling {type(model).__name__} ({record.name} done)"),
-        )
-    typer.echo(f"{folder}: {package.name}, {len(package.statements)} statements")
 
 
 @app.command()

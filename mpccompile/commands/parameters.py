@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,4 +24,7 @@ Pairs = Annotated[
     typer.Option(
         "--option", metavar="NAME=VALUE", help="A field of mpccompile.Options: tolerance=0.01, secret=attention_mask."
     ),
+]
+Arrays = Annotated[
+    Path | None, typer.Option("--input", metavar="NPZ", help="Inputs: arrays by name, as numpy.savez writes them.")
 ]

@@ -1,0 +1,84 @@
+"""``mpccompile compile``: a factory's model to a package on disk."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpccompile.commands.parameters import Arrays, Gelu, Pairs, Softmax
+
+
+class Target(Enum):
+    """What code a compilation emits."""
+
+    MPCCOMPILE = "mpccompile"
+    CRYPTEN = "crypten"
+
+
+def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
+    factory: Annotated[
+        str,
+        typer.Argument(
+            metavar="PACKAGE.MODULE:FACTORY",
+            help="A function that returns a model, or a model and a dict of example inputs.",
+            show_default=False,
+        ),
+    ],
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the package goes.", show_default=False)],
+    arrays: Arrays = None,
+    pairs: Pairs = None,
+    tolerance: Annotated[float | None, typer.Option(help="Largest error that approximations may add.")] = None,
+    target: Annotated[Target | None, typer.Option(help="What code to emit.")] = None,
+    gelu: Gelu = None,
+    softmax: Softmax = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--generate",
+            min=2,
+            metavar="TOKENS",
+            help="Make a package that writes texts of up to so many tokens, the prompt among them. Ranges are found on"
+            " the example input_ids, continued by the model itself.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")] = False,
+) -> None:
+    """Compile a model and write the package to a folder.
+
+    Inputs of --input take the place of the factory's own. Their shapes are the ones the package can be run with, and
+    their values calibrate the ranges of private values.
+    """
+    from mpccompile.commands import show
+
+    with show.stages("starting") as status:
+        from mpccompile import compiler
+        from mpccompile.commands import files
+
+        replaced = {"gelu": files.choice_of(gelu), "softmax": files.choice_of(softmax)}
+        chosen = files.options_of(pairs or [], {"tolerance": tolerance, "target": target and target.value, **replaced})
+        files.check_empty(folder, force=force)
+        status.update(f"making the model of {factory}")
+        model, inputs = files.load_model(factory)
+        inputs = inputs if arrays is None else files.read_arrays(arrays)
+        if inputs is None:
+            raise typer.BadParameter("the factory gives no example inputs", param_hint="--input")
+        status.update(f"capturing {type(model).__name__}")
+        if tokens is not None:
+            from mpccompile.private import PrivateModel
+
+            PrivateModel(model, chosen, compiler.passes_for(chosen), [inputs]).save_generator(folder, tokens)
+            typer.echo(f"{folder}: {type(model).__name__}, texts of up to {tokens} tokens")
+            return
+        package = compiler.build(
+            model,
+            inputs,
+            folder,
+            options=chosen,
+            passes=compiler.passes_for(chosen),
+            observer=lambda _program, record: status.update(f"compiling {type(model).__name__} ({record.name} done)"),
+        )
+    typer.echo(f"{folder}: {package.name}, {len(package.statements)} statements")
