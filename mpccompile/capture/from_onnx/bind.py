@@ -82,7 +82,12 @@ class Binding:
 
     def held(self, name: str) -> Held | None:
         """Return a value; None where the name is empty."""
-        return self.values[self.names.get(name, name)] if name else None
+        if not name:
+            return None
+        inner = self.names.get(name, name)
+        if inner not in self.values:
+            raise UnsupportedOp(f"the result {inner} of a node cannot be computed, only the first of its results")
+        return self.values[inner]
 
 
 def bind(graph: Graph, stored: Mapping[str, Held], inputs: Mapping[str, Tensor], opset: int) -> Binding:
@@ -149,9 +154,6 @@ def _compute(node: Node, binding: Binding) -> None:
     for name, result in zip(node.outputs, results, strict=False):
         if name and result is not None:
             binding.values[name] = Held(kind, result, node.origin.module_path)
-    missing = [name for name in node.outputs if name and name not in binding.values]
-    if missing:
-        raise UnsupportedOp(f"{node.op}: its result {missing[0]} cannot be computed", where=str(node.origin))
     if kind in (Kind.COMPUTED, Kind.VIEW):
         binding.steps.append(Step(operator, site, names, node.outputs))
 
@@ -177,6 +179,8 @@ def _evaluated(operator: Operator, site: Site, operands: Sequence[Tensor | None]
     node = site.node
     try:
         answer: Answer = operator.rule(site, *operands)
+        if site.ignored():
+            raise Refused(f"its attribute {', '.join(site.ignored())} is not known")
     except Refused as reason:
         raise UnsupportedOp(f"{node.op} cannot be imported: {reason}", where=str(node.origin)) from reason
     except Exception as error:

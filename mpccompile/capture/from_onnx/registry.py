@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -45,6 +45,25 @@ class Operator:
 
 OPERATORS: dict[str, Operator] = {}
 
+# What a tensor's shape says too, what is for training, what says how precisely or in which order to compute, and the
+# additive form of a mask.
+_HARMLESS = frozenset(
+    {
+        "kernel_shape",
+        "mask_filter_value",
+        "mask_index_type",
+        "momentum",
+        "qk_matmul_output_mode",
+        "ratio",
+        "saturate",
+        "seed",
+        "softmax_precision",
+        "sorted",
+        "stash_type",
+        "storage_order",
+    }
+)
+
 
 def imports(
     *names: str, private: bool = True, shape_only: bool = False, view: bool = False
@@ -76,36 +95,33 @@ class Site:
         stored: Per input, its value where it is a stored tensor of one element; a parameter such as a bound or an
             exponent has to be known to both parties.
         opset: The version of ONNX's operators that the file was written for.
+        read: Names of the attributes that the rule has asked for.
     """
 
     node: Node
     known: tuple[Array | None, ...]
     stored: tuple[Array | None, ...]
     opset: int
+    read: set[str] = field(default_factory=set)
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """Return an attribute of the node."""
+        self.read.add(name)
         return self.node.attributes.get(name, default)
 
     def factor(self, name: str, default: float) -> float:
         """Return an attribute that is a number."""
-        return float(self.node.attributes.get(name, default))
+        return float(self.attribute(name, default))
+
+    def ignored(self) -> list[str]:
+        """Return the attributes that change the answer and that the rule has not asked for."""
+        set_ = [name for name, value in self.node.attributes.items() if not isinstance(value, int | str) or value]
+        return sorted(set(set_) - self.read - _HARMLESS)
 
     @property
     def op(self) -> str:
         """The operator without its domain."""
         return self.node.op.rpartition(".")[2]
-
-    @property
-    def results(self) -> int:
-        """How many results are asked for: the last one with a name counts."""
-        named = [index for index, name in enumerate(self.node.outputs) if name]
-        return named[-1] + 1 if named else 0
-
-    def only_first(self) -> None:
-        """Refuse where more than the first result is asked for."""
-        if self.results > 1:
-            raise Refused("only its first result can be computed")
 
     def has(self, position: int) -> bool:
         """Say whether an input is given."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mpccompile.capture.from_onnx.registry import Answer, Refused, Site, imports
+from mpccompile.capture.from_onnx.registry import Answer, Site, imports
 
 _FLAT = 3
 
@@ -35,33 +35,33 @@ def attention(
     lengths: Tensor | None = None,
 ) -> Answer:
     """Attention over heads, which may share keys and values, after what a cache holds."""
+    heads, shared = site.attribute("q_num_heads"), site.attribute("kv_num_heads")
     flat = query.dim() == _FLAT
     if flat:
-        query = apart(query, site.attribute("q_num_heads"))
-        key, value = (apart(each, site.attribute("kv_num_heads")) for each in (key, value))
+        query, key, value = apart(query, heads), apart(key, shared), apart(value, shared)
+    first: Tensor | int = 0
     if past_key is not None and past_value is not None:
-        key, value = torch.cat([past_key, key], 2), torch.cat([past_value, value], 2)
-    if site.node.outputs[3:]:
-        raise Refused("its scores cannot be asked for")
-    before = key.shape[2] - query.shape[2] if past_key is not None else 0
-    keep = _kept(site, query, key, before, lengths)
+        key, value, first = torch.cat([past_key, key], 2), torch.cat([past_value, value], 2), past_key.shape[2]
+    elif lengths is not None:
+        first = lengths.reshape(-1, 1, 1, 1) - query.shape[2]
+    keep = _kept(site, query.shape[2], key.shape[2], first)
+    if lengths is not None:
+        keep = combined(torch.arange(key.shape[2]) < lengths.reshape(-1, 1, 1, 1), keep)
     if mask is not None and mask.shape[-1] < key.shape[2]:
         missing = key.shape[2] - mask.shape[-1]
         mask = functional.pad(mask, (0, missing), value=False if mask.dtype == torch.bool else float("-inf"))
     answer = attend(site, query, key, value, combined(mask, keep))
-    present = (key, value) if site.results > 1 else ()
-    return (together(answer) if flat else answer, *present)
+    return together(answer) if flat else answer, key, value
 
 
-def _kept(site: Site, query: Tensor, key: Tensor, before: int, lengths: Tensor | None) -> Tensor | None:
-    """Return which keys each query may see: no later ones where attention is causal, and none beyond the lengths."""
-    keep = None
-    if site.attribute("is_causal", 0):
-        keep = torch.ones((query.shape[2], key.shape[2]), dtype=torch.bool).tril(before)
-    if lengths is not None:
-        inside = torch.arange(key.shape[2]) < lengths.reshape(-1, 1, 1, 1)
-        keep = inside if keep is None else torch.logical_and(keep, inside)
-    return keep
+def _kept(site: Site, queries: int, keys: int, first: Tensor | int) -> Tensor | None:
+    """Return which keys each query may see, where attention is causal or has a window; ``first`` is query 0's place."""
+    left, right = site.attribute("left_window_size", -1), site.attribute("right_window_size", -1)
+    far = torch.arange(keys) - (torch.arange(queries).unsqueeze(-1) + first)
+    keep = far <= 0 if site.attribute("is_causal", 0) else None
+    if left >= 0:
+        keep = combined(far >= -left, keep)
+    return combined(far <= right, keep) if right >= 0 else keep
 
 
 def combined(mask: Tensor | None, keep: Tensor | None) -> Tensor | None:
@@ -90,14 +90,15 @@ def attend(site: Site, query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
     scores = torch.tanh(torch.matmul(query, key.transpose(-1, -2)) * (factor / cap)) * cap
     if mask is not None:
         scores = torch.where(mask, scores, float("-inf")) if mask.dtype == torch.bool else scores + mask
-    return torch.matmul(torch.softmax(scores, -1), value)
+    weights: Tensor = torch.ops.aten._safe_softmax.default(scores, -1)  # noqa: SLF001 - its ATen name
+    return torch.matmul(weights, value)
 
 
 @imports("RotaryEmbedding")
 def rotary(site: Site, x: Tensor, cosines: Tensor, sines: Tensor, positions: Tensor | None = None) -> Tensor:
     """Pairs of features turned by an angle that grows with the position; x [B, heads, T, D] or [B, T, heads * D]."""
-    flat = x.dim() == _FLAT
-    wide = apart(x, site.attribute("num_heads")) if flat else x
+    flat, heads = x.dim() == _FLAT, site.attribute("num_heads")
+    wide = apart(x, heads) if flat else x
     if positions is not None:
         cosines, sines = (functional.embedding(positions, table) for table in (cosines, sines))
     turned = turn(site, wide, cosines.unsqueeze(1), sines.unsqueeze(1), site.attribute("rotary_embedding_dim", 0))

@@ -10,6 +10,7 @@ from mpccompile.capture.from_onnx.ops.attention import apart, attend, combined, 
 from mpccompile.capture.from_onnx.registry import Answer, Refused, Site, imports
 
 _MASK_DIMS = 2
+_FLAT = 3
 
 
 def _keep(mask: Tensor | None, length: int) -> Tensor | None:
@@ -45,7 +46,6 @@ def attention(
     *_: Tensor | None,
 ) -> Tensor:
     """Attention with the projections of Q, K and V in one matrix [H, 3 * H]."""
-    site.only_first()
     if past is not None or site.attribute("do_rotary", 0):
         raise Refused("a cache or a rotation inside of it is not known")
     heads = site.attribute("num_heads")
@@ -69,7 +69,6 @@ def multi_head_attention(
     *past: Tensor | None,
 ) -> Tensor:
     """Attention of Q, K and V [B, T, H], to which a bias [3 * H] is added first."""
-    site.only_first()
     if any(each is not None for each in past) or key is None or value is None:
         raise Refused("a cache, or Q, K and V in one tensor, is not known")
     if query.dim() != key.dim():
@@ -111,8 +110,8 @@ def embed_layer_norm(  # noqa: PLR0913, PLR0917 - its inputs
 @imports("com.microsoft.RotaryEmbedding")
 def rotary(site: Site, x: Tensor, positions: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Pairs of features turned; positions [B, T], or the first of them [1]."""
-    flat = x.dim() == 3  # noqa: PLR2004 - [B, T, heads * D]
-    heads = site.attribute("num_heads", 0) or x.shape[-1] // (2 * cosines.shape[-1])
+    flat, heads = x.dim() == _FLAT, site.attribute("num_heads", 0)
+    heads = heads or x.shape[-1] // (2 * cosines.shape[-1])
     wide = apart(x, heads) if flat else x
     if positions.dim() == 1:
         positions = (positions + torch.arange(wide.shape[2])).unsqueeze(0)

@@ -20,9 +20,8 @@ _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
 def pads_of(site: Site, sizes: Sequence[int], kernel: Sequence[int]) -> tuple[list[int], list[int]]:
     """Return how much is added before and after each dim of an image."""
     dims = len(kernel)
-    mode = site.attribute("auto_pad", "NOTSET")
+    mode, pads = site.attribute("auto_pad", "NOTSET"), site.attribute("pads") or [0] * (2 * dims)
     if mode in ("NOTSET", ""):
-        pads = site.attribute("pads") or [0] * (2 * dims)
         return pads[:dims], pads[dims:]
     if mode == "VALID":
         return [0] * dims, [0] * dims

@@ -143,4 +143,5 @@ def one_hot(site: Site, indices: Tensor, _depth: Tensor, values: Tensor) -> Tens
         raise Refused("how many places there are is missing")
     axis = axis % (indices.dim() + 1)
     places = torch.arange(depth[0]).reshape(-1, *[1] * (indices.dim() - axis))
-    return torch.where(torch.remainder(indices, depth[0]).unsqueeze(axis) == places, values[1], values[0])
+    front = torch.where(indices < 0, indices + depth[0], indices).unsqueeze(axis)
+    return torch.where(front == places, values[1], values[0])

@@ -46,12 +46,6 @@ def invert(_site: Site, x: Tensor) -> Tensor:
     return torch.logical_not(x)
 
 
-@imports("BitwiseNot", private=False)
-def invert_bits(_site: Site, x: Tensor) -> Tensor:
-    """Every bit turned over."""
-    return torch.bitwise_not(x)
-
-
 @imports("BitShift", private=False)
 def shift(site: Site, x: Tensor, y: Tensor) -> Tensor:
     """Bits moved to the left or the right."""

@@ -8,11 +8,13 @@ from torch.nn import functional
 
 from mpccompile.capture.from_onnx.registry import Answer, Site, imports
 
+# Changes no norm that fixed point can tell from 0, and lets a vector of 0 have one.
+_TINY = 1e-12
+
 
 @imports("LayerNormalization")
 def layer_norm(site: Site, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Layer norm over the dims from ``axis`` on."""
-    site.only_first()
     sizes = x.shape[site.attribute("axis", -1) :]
     return functional.layer_norm(x, sizes, _wide(weight, sizes), _wide(bias, sizes), site.attribute("epsilon", 1e-5))
 
@@ -20,7 +22,6 @@ def layer_norm(site: Site, x: Tensor, weight: Tensor, bias: Tensor | None = None
 @imports("RMSNormalization", "SimplifiedLayerNormalization", "com.microsoft.SimplifiedLayerNormalization")
 def rms_norm(site: Site, x: Tensor, weight: Tensor) -> Tensor:
     """RMS norm over the dims from ``axis`` on."""
-    site.only_first()
     sizes = x.shape[site.attribute("axis", -1) :]
     return functional.rms_norm(x, sizes, _wide(weight, sizes), site.attribute("epsilon", 1e-5))
 
@@ -53,7 +54,6 @@ def _summed(x: Tensor, skip: Tensor, bias: Tensor | None) -> Tensor:
 @imports("BatchNormalization")
 def batch_norm(site: Site, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> Tensor:
     """Batch norm with the statistics in the file."""
-    site.only_first()
     return functional.batch_norm(x, mean, var, weight, bias, eps=site.attribute("epsilon", 1e-5))
 
 
@@ -82,11 +82,11 @@ def mean_variance_norm(site: Site, x: Tensor) -> Tensor:
 
 @imports("LpNormalization")
 def lp_norm(site: Site, x: Tensor) -> Tensor:
-    """Each vector along one axis divided by its norm, of order 1 or 2."""
+    """Each vector along one axis divided by its norm, of order 1 or 2; a vector of 0 stays 0."""
     axis, order = site.attribute("axis", -1), site.attribute("p", 2)
     if order == 1:
-        return x / torch.sum(torch.abs(x), axis, keepdim=True)
-    return x * torch.rsqrt(torch.sum(x * x, axis, keepdim=True))
+        return x / (torch.sum(torch.abs(x), axis, keepdim=True) + _TINY)
+    return x * torch.rsqrt(torch.sum(x * x, axis, keepdim=True) + _TINY)
 
 
 @imports("LRN", private=False)

@@ -46,7 +46,6 @@ def _ceiled(site: Site, x: Tensor, before: list[int], after: list[int]) -> list[
 @imports("MaxPool")
 def max_pool(site: Site, x: Tensor) -> Tensor:
     """The largest element of each window."""
-    site.only_first()
     kernel = site.attribute("kernel_shape")
     before, after = pads_of(site, x.shape[2:], kernel)
     after = [more + extra for more, extra in zip(after, _ceiled(site, x, before, after), strict=True)]
@@ -59,7 +58,7 @@ def max_pool(site: Site, x: Tensor) -> Tensor:
 @imports("AveragePool")
 def average_pool(site: Site, x: Tensor) -> Tensor:
     """The mean of each window; what is added around the image is counted where the file says so."""
-    kernel = site.attribute("kernel_shape")
+    kernel, counted = site.attribute("kernel_shape"), site.attribute("count_include_pad", 0)
     if any(rate != 1 for rate in site.attribute("dilations") or []):
         raise Refused("an average over windows with gaps is not known")
     before, after = pads_of(site, x.shape[2:], kernel)
@@ -70,7 +69,6 @@ def average_pool(site: Site, x: Tensor) -> Tensor:
     if not any((*before, *end)):
         return pooled
     inside = torch.ones((1, 1, *x.shape[2:]))
-    counted = site.attribute("count_include_pad", 0)
     counts = (
         padded(padded(inside, before, after, 1.0), [0] * len(kernel), extra) if counted else padded(inside, before, end)
     )

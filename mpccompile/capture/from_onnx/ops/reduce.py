@@ -10,10 +10,12 @@ from mpccompile.capture.from_onnx.registry import Answer, Refused, Site, imports
 
 def _over(site: Site, x: Tensor) -> list[int] | None:
     """Return the axes to reduce, all of them where none is named, None where the file asks for nothing."""
-    axes = site.axes()
+    axes, nothing = site.axes(), site.attribute("noop_with_empty_axes", 0)
     if axes:
         return axes
-    return None if site.attribute("noop_with_empty_axes", 0) else list(range(x.dim()))
+    # Where nothing is reduced, there is no dim to keep either.
+    _kept(site)
+    return None if nothing else list(range(x.dim()))
 
 
 def _kept(site: Site) -> bool:

@@ -21,9 +21,11 @@ def _given(values: list[int] | None, what: str) -> list[int]:
 @imports("Identity", "Dropout", view=True)
 def identity(site: Site, x: Tensor, *_: Tensor | None) -> Answer:
     """The value itself; nothing is dropped when nothing is trained."""
-    if site.op == "Dropout" and site.results > 1:
-        return x, torch.ones_like(x, dtype=torch.bool)
-    return x
+    if site.op == "Identity":
+        return x
+    if site.number(2):
+        raise Refused("it drops values at random, as in training")
+    return x, torch.ones_like(x, dtype=torch.bool)
 
 
 @imports("Reshape", view=True)
@@ -82,16 +84,17 @@ def tile(site: Site, x: Tensor, *_: Tensor) -> Tensor:
 @imports("Concat")
 def concat(site: Site, *xs: Tensor) -> Tensor:
     """One after the other along an axis."""
-    return xs[0] if len(xs) == 1 else torch.cat(xs, site.attribute("axis"))
+    axis = site.attribute("axis")
+    return xs[0] if len(xs) == 1 else torch.cat(xs, axis)
 
 
 @imports("Split")
 def split(site: Site, x: Tensor, *_: Tensor | None) -> Answer:
     """Parts along an axis: of the sizes given, or as equal as they can be."""
-    axis = site.attribute("axis", 0)
+    axis, parts = site.attribute("axis", 0), site.attribute("num_outputs", len(site.node.outputs))
     sizes = site.attribute("split") or site.ints(1)
     if sizes is None:
-        sizes = math.ceil(x.shape[axis] / len(site.node.outputs))
+        sizes = math.ceil(x.shape[axis] / parts)
     return list(torch.split(x, sizes, axis))
 
 
@@ -191,7 +194,9 @@ def space_to_depth(site: Site, x: Tensor) -> Tensor:
     """Blocks of an image [N, C, H, W] moved into channels."""
     block = site.attribute("blocksize")
     count, channels, height, width = x.shape
-    apart = x.reshape(count, channels, height // block, block, width // block, block).permute(0, 3, 5, 1, 2, 4)
+    apart = x.reshape(count, channels, height // block, block, width // block, block)
+    channels_first = site.attribute("mode", "DCR") == "CRD"
+    apart = apart.permute((0, 1, 3, 5, 2, 4) if channels_first else (0, 3, 5, 1, 2, 4))
     return apart.reshape(count, channels * block**2, height // block, width // block)
 
 
