@@ -34,6 +34,7 @@ Columns = dict[str, Tensor]
 PRIVATE_ROWS = 16
 """Rows of one private call."""
 CALIBRATION_ROWS = 512
+WAYS = ("plaintext", "approximated", "private")
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def privately(task: Task, student: mpccompile.Distilled, limit: int, **approxima
         for start in range(0, min(CALIBRATION_ROWS, len(task.train["labels"])), PRIVATE_ROWS)
     ]
     with mpccompile.compile(model, example_inputs=examples, **approximations) as private:
-        return mpccompile.evaluate(private, task.test, limit=limit)
+        return mpccompile.evaluate(private, task.test, limit=limit, ways=WAYS)
 
 
 def main(arguments: list[str] | None = None) -> Ablations:

@@ -18,9 +18,11 @@ import mpccompile
 from mpccompile.bench import command as bench
 from mpccompile.commands import distilling
 from mpccompile.commands.evaluate import evaluate
-from mpccompile.commands.parameters import Chosen
+from mpccompile.commands.export import export
+from mpccompile.commands.parameters import Force, Gelu, Output, Pairs, Softmax, Target, Tolerance
+from mpccompile.commands.passes import passes
 from mpccompile.commands.tune import tune
-from mpccompile.errors import MpcCompileError
+from mpccompile.errors import MpcCompileError, OptionError, UnsupportedOp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,14 +36,18 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="mpccompile",
     help="Compile PyTorch Transformers into programs that two parties run on secret shares.",
+    epilog="Exit codes: 0 it is done; 1 it failed; 2 the command, an option or a value is wrong;"
+    " 130 it was interrupted. MPCCOMPILE_DEBUG=1 prints where an unexpected error came from.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(bench.app, name="bench")
 app.command("distill")(distilling.distill)
+app.command()(export)
 app.command()(evaluate)
 app.command()(tune)
+app.command()(passes)
 
 
 class By(Enum):
@@ -49,13 +55,6 @@ class By(Enum):
 
     OP = "op"
     MODULE = "module"
-
-
-class Target(Enum):
-    """What code a compilation emits."""
-
-    MPCCOMPILE = "mpccompile"
-    CRYPTEN = "crypten"
 
 
 Folder = Annotated[Path, typer.Argument(help="A compiled package.", show_default=False)]
@@ -74,6 +73,8 @@ KeyFile = Annotated[
 ]
 Wait = Annotated[float, typer.Option("--wait", min=0.1, metavar="SECONDS", help="How long to wait for the others.")]
 WAIT_SECONDS = 60.0
+WRONG_USAGE = 2
+"""As the exit code of a command line that cannot be parsed."""
 
 
 def _print_version(asked: bool) -> None:
@@ -121,16 +122,14 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
             show_default=False,
         ),
     ],
-    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the package goes.", show_default=False)],
+    folder: Output,
     arrays: Arrays = None,
-    pairs: Annotated[
-        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="A field of mpccompile.Options.")
-    ] = None,
-    tolerance: Annotated[float | None, typer.Option(help="Largest error that approximations may add.")] = None,
-    target: Annotated[Target | None, typer.Option(help="What code to emit.")] = None,
-    gelu: Chosen = None,
-    softmax: Chosen = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")] = False,
+    pairs: Pairs = None,
+    tolerance: Tolerance = None,
+    target: Target = None,
+    gelu: Gelu = None,
+    softmax: Softmax = None,
+    force: Force = False,
 ) -> None:
     """Compile a model and write the package to a folder.
 
@@ -253,25 +252,6 @@ def profile(
 
 
 @app.command()
-def passes(
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show what each replaces, and by what.")] = False,
-    json: AsJson = False,
-) -> None:
-    """List the passes that every compilation runs, in order, and the approximations that users may choose."""
-    from mpccompile.commands import show
-
-    with show.stages("starting"):
-        from mpccompile.approximations import APPROXIMATIONS
-        from mpccompile.compiler import EXACT_PASSES, RECOGNISERS
-
-        always = (*RECOGNISERS, *EXACT_PASSES)
-    if json:
-        show.passes_json(always, APPROXIMATIONS)
-    else:
-        show.passes_text(always, APPROXIMATIONS, verbose=verbose)
-
-
-@app.command()
 def doctor(json: AsJson = False) -> None:
     """Look at this machine, and run something small privately on it."""
     from dataclasses import asdict
@@ -361,11 +341,12 @@ def main() -> None:
     except SystemExit as end:
         code = end.code
     except MpcCompileError as error:
-        first, _, rest = str(error).partition("\n")
+        # A list of what has no rule is of use as a whole; below another error's first line is a worker's trace.
+        first, _, rest = (str(error), "", "") if isinstance(error, UnsupportedOp) else str(error).partition("\n")
         typer.echo(f"error: {first}", err=True)
         if rest:
             logging.getLogger("mpccompile").info("the rest of the error:\n%s", rest)
-        code = 1
+        code = WRONG_USAGE if isinstance(error, OptionError) else 1
     except Exception as error:  # noqa: BLE001 - the last resort
         _apologise(error)
         code = 1

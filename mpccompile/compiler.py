@@ -18,6 +18,7 @@ from mpccompile.codegen import package
 from mpccompile.codegen.ranges import calibrate, with_input_limits
 from mpccompile.errors import InputError
 from mpccompile.ir.program import PassRecord, Program
+from mpccompile.ir.tables import with_table_rows
 from mpccompile.lowering.lower import lower
 from mpccompile.passes.driver import run_passes
 from mpccompile.passes.drop_no_ops import drop_no_ops
@@ -119,7 +120,8 @@ def recognise(
     observer: Observer | None = None,
 ) -> Program:
     """Capture and lower a model, and name its functions as the user meant them."""
-    return run_passes(lower(capture(model, example_inputs, options)), RECOGNISERS, observer=observer)
+    program = with_table_rows(lower(capture(model, example_inputs, options)))
+    return run_passes(program, RECOGNISERS, observer=observer)
 
 
 def capture(model: nn.Module, example_inputs: Mapping[str, Tensor] | Sequence[Tensor], options: Options) -> Program:

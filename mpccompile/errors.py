@@ -73,3 +73,15 @@ class DataError(InputError):
 
 class DistillationError(MpcCompileError):
     """Training cannot start, go on or be resumed."""
+
+
+class Diverged(DistillationError):
+    """A number of the training became NaN or infinite.
+
+    Attributes:
+        step: Of which step, from 1, over all stages.
+    """
+
+    def __init__(self, what: str, *, step: int, where: str = "", hint: str = "") -> None:
+        self.step = step
+        super().__init__(what, where=where, hint=hint)

@@ -218,6 +218,11 @@ class PrivateModel:
         """The packages made so far, one per input shape."""
         return tuple(self._packages.values())
 
+    @property
+    def text_packages(self) -> tuple[Package, ...]:
+        """The packages made to generate text: those that read a prompt, then those that read a token."""
+        return () if self._generator is None else self._generator.packages
+
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         given = {name: value for name, value in kwargs.items() if value is not None}
         names = self._argument_names()
@@ -273,7 +278,7 @@ class PrivateModel:
             weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
         return self._scratch
 
-    def _run(self, package: Package, inputs: dict[str, Tensor], first_row: int = 0) -> list[Tensor]:
+    def _run(self, package: Package, inputs: dict[str, Tensor], first_row: int | None = None) -> list[Tensor]:
         session = self._loaded(package)
         public = frozenset(spec.name for spec in package.inputs if spec.secrecy is Secrecy.PUBLIC)
         try:

@@ -74,3 +74,32 @@ def mpcformer(
     parts = benchmark.run(benchmark.Setting(places, tuple(only or ()), runs, device), Console(), json)
     if any(part.failed for part in parts):
         raise typer.Exit(1)
+
+
+@app.command("gpt2")
+def gpt2(
+    tokens: Annotated[int, typer.Option(min=2, help="Tokens of the text.")] = 128,
+    stock_layers: Annotated[int, typer.Option(min=1, help="Layers that stock CrypTen runs; the rest is scaled.")] = 1,
+    repeat: Annotated[int, typer.Option(min=1, help="Tokens of each that count; medians are kept.")] = 3,
+    device: Annotated[str, typer.Option(help="Where mpccompile's parties compute: cpu or cuda.")] = "cpu",
+    layers: Annotated[int, typer.Option(min=1, help="Layers of the model.")] = 12,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result there as well.")] = None,
+) -> None:
+    """Let GPT-2 small with random weights write a text privately, and compare a token with stock CrypTen's."""
+    from json import dumps
+
+    from rich.console import Console
+    from transformers import GPT2Config
+
+    from mpccompile.bench import gpt2 as benchmark
+    from mpccompile.bench.decoding import Course
+    from mpccompile.commands.files import check_writable
+
+    check_writable(json)
+    config = GPT2Config(n_layer=layers)
+    course = Course(config, new_tokens=tokens, stock_layers=stock_layers, repeat=repeat, device=device)
+    result = benchmark.run(course, Console())
+    if json is not None:
+        json.write_text(dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
+    if not result.passed:
+        raise typer.Exit(1)

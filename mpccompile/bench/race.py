@@ -33,7 +33,7 @@ SEED = 0
 OURS = "mpccompile"
 STOCK = "stock CrypTen"
 PLAINTEXT = "plaintext"
-_LAYER = re.compile(r"\.layer\.(\d+)(\.|$)")
+_LAYER = re.compile(r"\.(?:layer|h)\.(\d+)(\.|$)")
 Say = Callable[[str], object]
 
 

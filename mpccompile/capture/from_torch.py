@@ -129,6 +129,12 @@ def _check_weights(model: nn.Module) -> None:
                 where=name,
                 hint="Compile model.float().",
             )
+        if not bool(parameter.isfinite().all()):
+            raise CaptureFailed(
+                f"The weight {name} holds NaN or infinity",
+                where=name,
+                hint="Look at how the model was trained or loaded.",
+            )
 
 
 @contextmanager

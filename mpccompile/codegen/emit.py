@@ -128,7 +128,12 @@ class Writer:
         elif node.op == "output":
             results = node.args[0]
             outputs = list(results) if isinstance(results, tuple | list) else [results]
-            self._lines.append(f"        return {', '.join(self.result(self.text(output)) for output in outputs)}")
+            staying = dict(self.program.output.resident)
+            texts = [
+                self.text(output) if name in staying else self.result(self.text(output))
+                for name, output in zip(self.program.output.keys, outputs, strict=True)
+            ]
+            self._lines.append(f"        return {', '.join(texts)}")
 
     def _fresh(self, op: str) -> str:
         """Return the next variable of an operation, numbered in the order of the program."""

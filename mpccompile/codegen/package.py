@@ -29,7 +29,7 @@ from mpccompile.runtime.program import ProgramDescription
 if TYPE_CHECKING:
     from mpccompile.codegen.ranges import Site
 
-FORMAT = 3
+FORMAT = 4
 FILES = ("model.py", "weights.safetensors", "constants.safetensors", "plan.json")
 FILES_BY_ROLE = {
     "0": FILES,
@@ -278,6 +278,7 @@ def _input_json(spec: InputSpec) -> dict[str, Any]:
         "secrecy": spec.secrecy.value,
         "limit": spec.limit,
         "resident": spec.resident,
+        "table_rows": spec.table_rows,
     }
 
 
@@ -291,6 +292,7 @@ def _package(folder: Path, manifest: Mapping[str, Any]) -> Package:
                 Secrecy(row["secrecy"]),
                 row["limit"],
                 row["resident"],
+                row["table_rows"],
             )
             for row in manifest["inputs"]
         )

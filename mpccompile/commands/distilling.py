@@ -7,16 +7,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpccompile.commands.parameters import Chosen
+from mpccompile.commands.parameters import Gelu, Pairs, Softmax
 
 if TYPE_CHECKING:
     from mpccompile.distill.config import DistillationConfig
+    from mpccompile.options import Options
 
+_METAVAR = "NPZ|PACKAGE.MODULE:FUNCTION"
 Rows = Annotated[
     str | None,
     typer.Option(
-        metavar="NPZ|PACKAGE.MODULE:FUNCTION",
-        help="Rows of inputs and labels by name: an .npz file, or a function that returns a data set.",
+        metavar=_METAVAR,
+        help="What to train on: an .npz file with an array for each input of the model, a row for each example, and"
+        " 'labels' if there are any; or a function that returns a Dataset, a DataLoader or dicts of them.",
+        show_default=False,
+    ),
+]
+Validation = Annotated[
+    str | None,
+    typer.Option(
+        metavar=_METAVAR,
+        help="Other rows, in the same form: they judge the student after each epoch, and its best weights are kept."
+        " Without them the last are.",
+        show_default=False,
+    ),
+]
+Test = Annotated[
+    str | None,
+    typer.Option(
+        metavar=_METAVAR,
+        help="For --ablations: rows with labels, in the same form, that the students are compared on.",
         show_default=False,
     ),
 ]
@@ -35,19 +55,18 @@ def distill(  # noqa: PLR0913, PLR0917 - each is an option of the command
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where checkpoints and results go.", show_default=False)
     ] = None,
-    validation: Rows = None,
-    test: Rows = None,
-    gelu: Chosen = None,
-    softmax: Chosen = None,
-    pairs: Annotated[
-        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="A field of mpccompile.Options.")
-    ] = None,
+    validation: Validation = None,
+    test: Test = None,
+    gelu: Gelu = None,
+    softmax: Softmax = None,
+    pairs: Pairs = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="A field of mpccompile.DistillationConfig, or of a stage: seed=1, layers.epochs=20, layers=none.",
+            help="A setting of the training, as mpccompile.DistillationConfig has them: seed=1, layers.epochs=20 (the"
+            " first stage), logits.learning_rate=1e-4 (the second), layers=none (without it).",
         ),
     ] = None,
     ablations: Annotated[
@@ -59,24 +78,23 @@ def distill(  # noqa: PLR0913, PLR0917 - each is an option of the command
     A run that was killed goes on when it is started again. The output folder then holds weights.safetensors, by the
     model's own names: load them into the model, and compile it with the same --gelu and --softmax.
     """
-    if data is None:
-        raise typer.BadParameter("there is nothing to train on", param_hint="--data")
-    if output is None:
-        raise typer.BadParameter("the results need a folder", param_hint="--output")
-    if ablations and test is None and validation is None:
-        raise typer.BadParameter("ablations are compared on data of their own", param_hint="--test")
+    data, output = _expect_what_is_needed(data, output, ablations=ablations, judged=test or validation, test=test)
     from mpccompile.commands import show
 
     with show.stages("starting"):
         import mpccompile
         from mpccompile.commands import files
+        from mpccompile.commands import settings as texts
 
         replaced = {"gelu": files.choice_of(gelu), "softmax": files.choice_of(softmax)}
         options = files.options_of(pairs or [], replaced)
-        config = _config(settings or [])
+        config = texts.config_of(settings or [])
+        _expect_something_to_learn(options, config)
         model, inputs = files.load_model(factory)
         if inputs is None:
-            raise typer.BadParameter("it gives no example inputs", param_hint="FACTORY")
+            raise typer.BadParameter(
+                "it returns no example inputs: return the model and a dict of them", param_hint="FACTORY"
+            )
         sets = {name: _rows(rows) for name, rows in (("data", data), ("validation", validation), ("test", test))}
 
     def student_of(teacher: Any) -> Any:
@@ -93,6 +111,48 @@ def distill(  # noqa: PLR0913, PLR0917 - each is an option of the command
     typer.echo(f"{output}: {len(trained.history)} steps{scores}")
 
 
+def _expect_what_is_needed(
+    data: str | None, output: Path | None, *, ablations: bool, judged: str | None, test: str | None
+) -> tuple[str, Path]:
+    """Return what has to be given.
+
+    Raises:
+        typer.BadParameter: If it is not, or something is that has no use.
+    """
+    if data is None:
+        raise typer.BadParameter("there is nothing to train on", param_hint="--data")
+    if output is None:
+        raise typer.BadParameter("the results need a folder", param_hint="--output")
+    if ablations and judged is None:
+        raise typer.BadParameter("ablations are compared on data of their own", param_hint="--test")
+    if test is not None and not ablations:
+        raise typer.BadParameter(
+            "it is for --ablations; compile the trained model and measure it with mpccompile evaluate",
+            param_hint="--test",
+        )
+    return data, output
+
+
+def _expect_something_to_learn(options: Options, config: DistillationConfig) -> None:
+    """Refuse to teach a model what it computes already; labels it may learn.
+
+    Raises:
+        OptionError: If nothing is approximated, and no stage learns labels.
+    """
+    from mpccompile.errors import OptionError
+    from mpccompile.evaluation.ways import has_approximations
+
+    if has_approximations(options):
+        return
+    if config.labels is None:
+        raise OptionError(
+            "nothing is approximated, so that the student is the teacher",
+            hint="Say by what: --gelu quad --softmax 2quad, or others that mpccompile passes lists.",
+        )
+    if config.layers is not None or config.logits is not None:
+        typer.echo("Nothing is approximated: only the stage of labels has something to learn.", err=True)
+
+
 def _ablate(model: Any, student_of: Any, sets: dict[str, Any], config: DistillationConfig, output: Path) -> None:
     from mpccompile.commands import show
     from mpccompile.distill import Plan, ablate
@@ -104,59 +164,6 @@ def _ablate(model: Any, student_of: Any, sets: dict[str, Any], config: Distillat
         typer.echo("The validation data selects the weights and is reported on: give --test for other data.", err=True)
     show.print_table(found.table())
     typer.echo(f"{output / 'ablations.csv'} has one line for each.")
-
-
-def _config(settings: list[str]) -> DistillationConfig:
-    """Build a config from ``name=value`` texts.
-
-    Raises:
-        OptionError: If a name or a value means nothing.
-    """
-    from dataclasses import replace
-
-    from mpccompile.distill.config import DistillationConfig, Stage
-
-    config = DistillationConfig()
-    for setting in settings:
-        name, _, text = setting.partition("=")
-        stage, _, field = name.rpartition(".")
-        if stage:
-            # A stage that there is none of starts as one epoch at the first stage's learning rate.
-            owner = getattr(config, stage, None) or Stage(1, 5e-5) if stage in _STAGES else None
-            config = replace(config, **{stage: _changed(owner, field, text, setting)})
-        else:
-            config = _changed(config, field, text, setting)
-    return config
-
-
-_STAGES = ("layers", "logits", "labels")
-
-
-def _changed(owner: Any, field: str, text: str, setting: str) -> Any:
-    """Return a dataclass with one field read from text; None has no fields."""
-    from dataclasses import fields, replace
-
-    from mpccompile.errors import OptionError
-
-    known = {each.name for each in fields(owner)} if owner is not None else set()
-    value = _value(text)
-    kind = type(getattr(owner, field, None))
-    fits = value is None or kind is type(None) or isinstance(value, kind) or (kind is float and isinstance(value, int))
-    if field not in known or not text or not fits:
-        raise OptionError(f"{setting!r} is no setting", hint="Write it as seed=1, layers.epochs=20 or layers=none.")
-    return replace(owner, **{field: value})
-
-
-def _value(text: str) -> bool | float | str | None:
-    words = {"none": None, "true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
 
 
 def _rows(name: str | None) -> Any:

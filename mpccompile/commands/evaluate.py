@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpccompile.commands.parameters import Pairs
+
 if TYPE_CHECKING:
-    from mpccompile.evaluation.data import Dataset
+    from mpccompile.data.table import Table
     from mpccompile.options import Options
     from mpccompile.private import PrivateModel
 
@@ -22,7 +24,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="NPZ|MODULE:FUNCTION",
-        help="Inputs by name and 'labels', as numpy.savez writes them or as a function returns them.",
+        help="Examples: an .npz file with an array for each input of the model, a row for each example, and 'labels',"
+        " the right classes; or a function that returns a Dataset, a DataLoader or dicts of them.",
         show_default=False,
     ),
 ]
@@ -32,16 +35,22 @@ def evaluate(
     target: Target,
     data: Data,
     model: Annotated[
-        str | None, typer.Option(metavar="MODULE:FACTORY", help="The model of a package, for plaintext.")
+        str | None,
+        typer.Option(
+            metavar="MODULE:FACTORY",
+            help="A function that returns the model that a package is of.",
+        ),
     ] = None,
     calibration: Annotated[
-        str | None, typer.Option(metavar="NPZ|MODULE:FUNCTION", help="What to calibrate a factory's model on.")
+        str | None,
+        typer.Option(
+            metavar="NPZ|MODULE:FUNCTION",
+            help="Examples as in --data, to find ranges on.",
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="How many examples to use, from the first.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Examples in one call of a factory's model.")] = None,
-    pairs: Annotated[
-        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="A field of mpccompile.Options.")
-    ] = None,
+    pairs: Pairs = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run a labelled test set in plaintext, simulated and privately, and compare.
@@ -52,32 +61,51 @@ def evaluate(
     from mpccompile.commands import files, show
 
     with show.stages("starting"):
-        from mpccompile.evaluation.data import Dataset
+        from mpccompile.data.read import read
         from mpccompile.evaluation.evaluate import evaluate as run
         from mpccompile.evaluation.table import table
 
-        dataset = Dataset.of(files.read_data(data)).limited(limit)
+        rows = files.read_data(data)
+        if model is not None and not is_package(target):
+            raise typer.BadParameter("it is for a package; a factory's model is its own", param_hint="--model")
         torch_model = None if model is None else files.load_model(model)[0]
-        chosen = files.options_of(pairs or [], {})
-        seen = None if calibration is None else Dataset.of(files.read_data(calibration))
+        chosen = None if not pairs else files.options_of(pairs, {})
+        seen = None if calibration is None else read(files.read_data(calibration))
     with progress_bar("evaluating") as step, _opened(target, seen, chosen, batch_size) as private:
-        result = run(private, dataset, model=torch_model, batch_size=batch_size, progress=step)
+        result = run(private, rows, model=torch_model, batch_size=batch_size, limit=limit, progress=step)
     if json:
         show.as_json(result.to_json())
     else:
         show.print_table(table(result))
 
 
+def is_package(target: str) -> bool:
+    """Say whether a target is a folder, and not a factory."""
+    return ":" not in target or Path(target).exists()
+
+
 @contextmanager
-def _opened(target: str, seen: Dataset | None, options: Options, batch_size: int | None) -> Iterator[PrivateModel]:
+def _opened(target: str, seen: Table | None, options: Options | None, batch_size: int | None) -> Iterator[PrivateModel]:
     """Open a package, or compile what a factory makes; stop the parties in the end."""
     from mpccompile.commands import files
     from mpccompile.errors import OptionError
 
-    if ":" not in target or Path(target).exists():
-        if seen is not None or batch_size is not None:
-            what = "--calibration" if batch_size is None else "--batch-size"
-            raise OptionError(f"{what} is for a factory; a package has been compiled", where=target)
+    if is_package(target):
+        given = {
+            "--calibration": seen is not None,
+            "--batch-size": batch_size is not None,
+            "--option": options is not None,
+        }
+        unfit = [name for name, there in given.items() if there]
+        if unfit:
+            raise OptionError(
+                f"{' and '.join(unfit)} cannot change a package, which has been compiled",
+                where=target,
+                hint="Give the factory in place of the package, or compile it again.",
+            )
+        if not Path(target).exists():
+            hint = "Give the folder of a package, or a factory as package.module:function."
+            raise OptionError(f"there is no folder {target}", hint=hint)
         _package, private = files.open_package(Path(target))
     else:
         private = _compiled(target, seen, options, batch_size)
@@ -85,7 +113,7 @@ def _opened(target: str, seen: Dataset | None, options: Options, batch_size: int
         yield private
 
 
-def _compiled(factory: str, seen: Dataset | None, options: Options, batch_size: int | None) -> PrivateModel:
+def _compiled(factory: str, seen: Table | None, options: Options | None, batch_size: int | None) -> PrivateModel:
     import mpccompile
     from mpccompile.commands import files
     from mpccompile.evaluation.evaluate import BATCH_SIZE

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -16,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from mpccompile import approximations
+from mpccompile.atomic import replacing
 from mpccompile.codegen import package as packages
+from mpccompile.data.table import Named
 from mpccompile.errors import InputError, MpcCompileError, OptionError
 from mpccompile.ir.program import OutputSpec
 from mpccompile.options import EVERYWHERE, REPLACED, Options
@@ -25,6 +29,7 @@ from mpccompile.private import PrivateModel
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
 
+_TRIED_BYTES = 1 << 16
 _NARROWED = (torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -49,8 +54,8 @@ def load_model(name: str) -> tuple[nn.Module, dict[str, Any] | None]:
     return model, dict(inputs)
 
 
-def read_data(name: str) -> Any:
-    """Return the arrays of an .npz file, or what the function ``package.module:function`` returns.
+def read_data(name: str) -> Named:
+    """Return the arrays of an .npz file, or what the function ``package.module:function`` returns, with that name.
 
     Raises:
         InputError: If the file cannot be read.
@@ -58,8 +63,8 @@ def read_data(name: str) -> Any:
         MpcCompileError: If it fails.
     """
     if ":" in name and not Path(name).exists():
-        return _made(_factory(name), name)
-    return read_arrays(Path(name))
+        return Named(_made(_factory(name), name), name)
+    return Named(read_arrays(Path(name)), name)
 
 
 def _factory(name: str) -> object:
@@ -125,26 +130,47 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
 
 
 def write_arrays(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write named arrays to an .npz file.
+    """Write named arrays to an .npz file, which appears whole or not at all.
 
     Raises:
-        InputError: If that cannot be done.
+        InputError: If that cannot be done; the arrays then are in a temporary folder, if that can be written.
     """
     try:
-        # numpy.savez takes the names as keywords, so that not every name is possible.
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, tensor in tensors.items():
-                with archive.open(f"{name}.npy", "w") as file:
-                    np.lib.format.write_array(file, tensor.numpy(), allow_pickle=False)
+        with replacing(path) as temporary:
+            _write_npz(temporary, tensors)
     except OSError as error:
-        raise InputError(f"the outputs cannot be written ({error.strerror})", where=str(path)) from error
+        what = f"the outputs cannot be written ({error.strerror})"
+        raise InputError(what, where=str(path), hint=_kept_elsewhere(tensors)) from error
+
+
+def _kept_elsewhere(tensors: Mapping[str, Tensor]) -> str:
+    """Write arrays that have no place to a temporary folder, and say where they are."""
+    lost = "They are lost: make room and run again."
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="mpccompile-outputs-"))
+    except OSError:
+        return lost
+    try:
+        _write_npz(folder / "outputs.npz", tensors)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        return lost
+    return f"They are in {folder / 'outputs.npz'}."
+
+
+def _write_npz(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    # numpy.savez takes the names as keywords, so that not every name is possible.
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, tensor in tensors.items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, tensor.numpy(), allow_pickle=False)
 
 
 def check_writable(path: Path | None) -> None:
     """Find out before a long run that its outputs have no place.
 
     Raises:
-        InputError: If the folder does not exist or cannot be written to, or the path is one itself.
+        InputError: If the folder does not exist, cannot be written to or is on a full disk, or the path is one itself.
     """
     if path is None:
         return
@@ -154,7 +180,19 @@ def check_writable(path: Path | None) -> None:
     if path.is_dir():
         raise InputError("this is a folder, and a file is to be written", where=str(path), hint="Name a file in it.")
     if not os.access(path if path.exists() else folder, os.W_OK):
-        raise InputError("nothing can be written there", where=str(path))
+        raise InputError("nothing can be written there", where=str(path), hint="Choose another file.")
+    if path.exists() and not path.is_file():
+        # A device or a pipe.
+        return
+    try:
+        # Permissions do not tell of a full disk, nor of what a file system refuses.
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_TRIED_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        what = f"nothing can be written there ({error.strerror})"
+        raise InputError(what, where=str(path), hint="Make room, or choose another file.") from error
 
 
 def check_empty(folder: Path, *, force: bool) -> None:
@@ -167,6 +205,25 @@ def check_empty(folder: Path, *, force: bool) -> None:
         raise OptionError(f"{folder} is a file", hint="Choose a folder.")
     if not force and folder.is_dir() and any(folder.iterdir()):
         raise OptionError(f"{folder} is not empty", hint="Choose another folder, or add --force to write over it.")
+
+
+def check_folder(folder: Path) -> None:
+    """Find out before a long compilation that its package has no place.
+
+    Raises:
+        OptionError: If the folder is not there and cannot be made, or nothing can be written to it.
+    """
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise OptionError(f"{nearest} is a file", hint="Choose a folder.")
+    try:
+        # Permissions do not tell of what a file system refuses.
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise OptionError(
+            f"nothing can be written to {nearest} ({error.strerror})", hint="Choose another folder."
+        ) from error
 
 
 def choice_of(texts: list[str] | None) -> tuple[tuple[str, str], ...] | None:

@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Chosen = Annotated[
-    list[str] | None, typer.Option(metavar="[PATTERN=]NAME", help="What replaces it: everywhere, or where a path fits.")
+_FORM = (
+    " a name that `mpccompile passes` lists, for all of the model, or PATTERN=NAME for modules whose path fits, such as"
+    " '*.layer.0.*=exact'. Give it again for more; the last that fits a module counts."
+)
+Gelu = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[PATTERN=]NAME", help=f"What takes the place of GELU (quad, relu, exact):{_FORM}"),
 ]
+Softmax = Annotated[
+    list[str] | None,
+    typer.Option(metavar="[PATTERN=]NAME", help="What takes the place of softmax (2quad, 2relu, exact): as --gelu."),
+]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option", metavar="NAME=VALUE", help="A field of mpccompile.Options: tolerance=0.01, secret=attention_mask."
+    ),
+]
+
+
+class Targets(Enum):
+    """What code a compilation emits."""
+
+    MPCCOMPILE = "mpccompile"
+    CRYPTEN = "crypten"
+
+
+Target = Annotated[Targets | None, typer.Option(help="What code to emit.")]
+Tolerance = Annotated[float | None, typer.Option(help="Largest error that approximations may add.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where the package goes.", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

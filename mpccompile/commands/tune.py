@@ -12,37 +12,50 @@ if TYPE_CHECKING:
     from mpccompile.tuning.tune import Tuned
 
 
-def tune(
+def tune(  # noqa: PLR0913, PLR0917 - a flag each
     factory: Annotated[
         str,
         typer.Argument(metavar="PACKAGE.MODULE:FACTORY", help="A function that returns a model.", show_default=False),
     ],
     data: Data,
     budget: Annotated[float, typer.Option(min=0, max=1, help="Most accuracy that may be lost: 0.01 for 1 %.")],
-    network: Annotated[str, typer.Option(help="What to be fast on: lan, wan or loopback.")] = "lan",
+    network: Annotated[str, typer.Option(help="What joins the parties: lan, wan or loopback.")] = "lan",
     candidate: Annotated[
-        list[str] | None, typer.Option(metavar="FUNCTION=NAME", help="An approximation to try; by default all.")
+        list[str] | None,
+        typer.Option(metavar="FUNCTION=NAME", help="What to try, once for each; by default all."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="How many examples to use, from the first.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Examples in one call.")] = 8,
+    simulate: Annotated[
+        bool, typer.Option(help="Confirm what is taken in simulated fixed point, as private runs compute; slower.")
+    ] = True,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find which functions to approximate: the seconds saved on a network against the accuracy lost on labelled data.
 
-    Nothing is run privately. The choice is fitted to this data, so judge it by other data: mpccompile evaluate.
+    Nothing is run privately. Choices are ranked in float32; the exact model, and what is to be taken, are then
+    simulated in fixed point on all of the data. The choice is fitted to this data, so judge it by other data:
+    mpccompile evaluate.
     """
     from mpccompile.commands import files, show
 
     with show.stages("starting"):
-        from mpccompile.evaluation.data import Dataset
+        from mpccompile.data.read import read
         from mpccompile.tuning.tune import tune as run
 
         model, _inputs = files.load_model(factory)
-        dataset = Dataset.of(files.read_data(data)).limited(limit)
+        rows = read(files.read_data(data)).limited(limit)
         chosen = _candidates(candidate)
     with progress_bar("tuning") as step:
         tuned = run(
-            model, dataset, budget=budget, network=network, candidates=chosen, batch_size=batch_size, progress=step
+            model,
+            rows,
+            budget=budget,
+            network=network,
+            candidates=chosen,
+            batch_size=batch_size,
+            simulate=simulate,
+            progress=step,
         )
     if json:
         show.as_json(tuned.to_json())

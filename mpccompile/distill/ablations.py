@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -11,20 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from mpccompile.atomic import replacing
+from mpccompile.data.checks import check_labels
 from mpccompile.distill.config import DistillationConfig, Stage
-from mpccompile.distill.data import Table, batch_size, check_labels, read
+from mpccompile.distill.data import batch_size, read
 from mpccompile.distill.fresh import with_random_weights
 from mpccompile.distill.graphs import probed
 from mpccompile.distill.objective import is_regression, logits_shape, metric_of
 from mpccompile.distill.run import distill, teacher_program
-from mpccompile.errors import DistillationError, OptionError
+from mpccompile.errors import DistillationError, Diverged, OptionError
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
+    from mpccompile.data.table import Table
     from mpccompile.distill.result import Distilled
     from mpccompile.ir.program import Program
 
+FILE = "ablations.csv"
 TEACHER, UNTRAINED = "teacher", "no training"
 FULL = "full"
 ARMS = (FULL, "w/o stage 1", "w/o stage 2", "w/o d", "w/o p,d")
@@ -63,14 +68,16 @@ class Outcome:
     Attributes:
         arm: What was done to it.
         seed: Seed of its training.
-        metric: Accuracy, or correlation for regression, on the test data.
-        seconds: What its training took.
+        metric: Accuracy, or correlation for regression, on the test data; None where the training diverged.
+        seconds: What its training took; None where it diverged.
+        note: Where it diverged and why; empty otherwise.
     """
 
     arm: str
     seed: int
-    metric: float
-    seconds: float
+    metric: float | None
+    seconds: float | None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,21 +87,24 @@ class Ablations:
     outcomes: tuple[Outcome, ...]
 
     def metrics(self, arm: str) -> list[float]:
-        """Return the metric of each seed of an arm."""
-        return [outcome.metric for outcome in self.outcomes if outcome.arm == arm]
+        """Return the metric of each seed of an arm whose training went to its end."""
+        return [each.metric for each in self.outcomes if each.arm == arm and each.metric is not None]
 
     def table(self) -> RichTable:
-        """Return one line per arm: mean and standard deviation over the seeds."""
+        """Return one line per arm: mean and standard deviation over the seeds that did not diverge."""
         from rich.table import Table as RichTable
 
         table = RichTable(title="What each part of the distillation is worth")
         for name in ("", "metric", "deviation", "seeds", "seconds"):
             table.add_column(name, justify="left" if not name else "right")
+        table.add_column("")
         for arm in dict.fromkeys(outcome.arm for outcome in self.outcomes):
             found = self.metrics(arm)
             spread = f"{stdev(found):.4f}" if len(found) > 1 else ""
-            seconds = mean(outcome.seconds for outcome in self.outcomes if outcome.arm == arm)
-            table.add_row(arm, f"{mean(found):.4f}", spread, str(len(found)), f"{seconds:.1f}")
+            seconds = [each.seconds for each in self.outcomes if each.arm == arm and each.seconds is not None]
+            average, spent = (f"{mean(found):.4f}", f"{mean(seconds):.1f}") if found else ("", "")
+            notes = [f"seed {each.seed} {each.note}" for each in self.outcomes if each.arm == arm and each.note]
+            table.add_row(arm, average, spread, str(len(found)), spent, "; ".join(notes))
         return table
 
     def save(self, path: Path) -> None:
@@ -104,12 +114,16 @@ class Ablations:
             DistillationError: If that cannot be done.
         """
         try:
-            with path.open("w", newline="", encoding="utf-8") as file:
+            with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, [field.name for field in fields(Outcome)])
                 writer.writeheader()
                 writer.writerows(asdict(outcome) for outcome in self.outcomes)
         except OSError as error:
-            raise DistillationError(f"the results cannot be written ({error.strerror})", where=str(path)) from error
+            raise DistillationError(
+                f"the results cannot be written ({error.strerror})",
+                where=str(path),
+                hint="Make room or choose another folder, and run the same again: no finished training is repeated.",
+            ) from error
 
 
 def ablate(
@@ -127,7 +141,7 @@ def ablate(
 
     "w/o stage 1" learns only the teacher's answers, "w/o stage 2" only its layers. "w/o d" starts from the teacher's
     weights and learns the labels, "w/o p,d" the same from random weights; both see the data as often as the full
-    distillation does, unless ``config.labels`` says otherwise.
+    distillation does, unless ``config.labels`` says otherwise. A training that diverges is noted, and the others go on.
 
     Args:
         model: The teacher.
@@ -142,6 +156,7 @@ def ablate(
     Raises:
         DataError: If the data does not fit the student, or has no labels.
         DistillationError: As :func:`mpccompile.distill.run.distill` does.
+        Diverged: If every training diverges.
     """
     config = config or DistillationConfig()
     start = student_of(model)
@@ -152,29 +167,53 @@ def ablate(
         selection = judged if validation is test else read(validation, start, "validation")
     if any(arm.startswith("w/o d") or arm == "w/o p,d" for arm in plan.arms):
         # Found out now, and not after the arms that do without.
-        check_labels(train, logits_shape(start), regression=is_regression(start, config), what="data")
+        check_labels(train, logits_shape(start), regression=is_regression(start, config))
     teacher = teacher_program(model, start)
     outcomes = [Outcome(TEACHER, 0, _measured(teacher, judged, config), 0.0)]
     outcomes.append(Outcome(UNTRAINED, 0, _measured(start, judged, config), 0.0))
-    for seed in plan.seeds:
-        for arm in plan.arms:
-            own = replace(_without(arm, config), seed=seed)
-            program = student_of(with_random_weights(model, seed)) if arm == "w/o p,d" else start
-            place = None if plan.folder is None else plan.folder / _slug(arm, seed)
-            try:
-                trained = distill(
-                    teacher, program, train, validation=selection, config=own, folder=place, progress=plan.progress
-                )
-            except DistillationError as error:
-                raise DistillationError(
-                    f"{arm}, seed {seed}: {error.what}", where=error.where, hint=error.hint
-                ) from error
-            outcomes.append(Outcome(arm, seed, _measured(trained.program, judged, config), trained.history[-1].seconds))
+    diverged: list[Diverged] = []
+    for seed, arm in itertools.product(plan.seeds, plan.arms):
+        program = student_of(with_random_weights(model, seed)) if arm == "w/o p,d" else start
+        job = _Arm(arm, replace(_without(arm, config), seed=seed), teacher, program)
+        try:
+            trained = job.train(train, selection, plan)
+        except Diverged as error:
+            diverged.append(error)
+            outcomes.append(Outcome(arm, seed, None, None, f"diverged at step {error.step}: {error.what}"))
+        else:
+            measured = _measured(trained.program, judged, config)
+            outcomes.append(Outcome(arm, seed, measured, trained.history[-1].seconds))
             if keep is not None:
                 keep(outcomes[-1], trained)
-            if plan.folder is not None:
-                Ablations(tuple(outcomes)).save(plan.folder / "ablations.csv")
+        if plan.folder is not None:
+            Ablations(tuple(outcomes)).save(plan.folder / FILE)
+    if diverged and len(diverged) == len(plan.seeds) * len(plan.arms):
+        raise diverged[0]
     return Ablations(tuple(outcomes))
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """One training to be done."""
+
+    name: str
+    config: DistillationConfig
+    teacher: Program
+    student: Program
+
+    def train(self, data: Table, validation: Table | None, plan: Plan) -> Distilled:
+        """Train it, in a folder of its own; errors say which it was."""
+        folder = None if plan.folder is None else plan.folder / _slug(self.name, self.config.seed)
+        config, shown = self.config, plan.progress
+        try:
+            return distill(
+                self.teacher, self.student, data, validation=validation, config=config, folder=folder, progress=shown
+            )
+        except Diverged:
+            raise
+        except DistillationError as error:
+            what = f"{self.name}, seed {self.config.seed}: {error.what}"
+            raise DistillationError(what, where=error.where, hint=error.hint) from error
 
 
 def _without(arm: str, config: DistillationConfig) -> DistillationConfig:
@@ -193,7 +232,7 @@ def _without(arm: str, config: DistillationConfig) -> DistillationConfig:
 
 def _measured(program: Program, table: Table, config: DistillationConfig) -> float:
     regression = is_regression(program, config)
-    check_labels(table, logits_shape(program), regression=regression, what="test")
+    check_labels(table, logits_shape(program), regression=regression)
     graph = probed(program, program.module, [])
     return metric_of(graph, table, batch_size(program), regression=regression) or 0.0
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mpccompile.atomic import replacing
+from mpccompile.distill.resume import differences
 from mpccompile.errors import DistillationError
 
 FILE = "checkpoint.safetensors"
 _FORMAT = "mpccompile-distillation-1"
+CONFIG, VALIDATION = "config", "validation data"
+"""Names of fingerprints; that of the config is its JSON."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +49,16 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     Raises:
         DistillationError: If that cannot be done; the old file is as it was.
     """
-    temporary = path.with_name(f"{path.name}.partial")
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
-        _sync(temporary)
-        temporary.replace(path)
-        _sync(path.parent)
+        with replacing(path) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        kept = f" {path.name} of an earlier step is still there." if path.exists() else ""
+        kept = f" The last {path.name} is still there." if path.exists() else ""
         raise DistillationError(
             f"{what} could not be written ({error})",
             where=str(path),
             hint=f"Make room or choose another folder, and run the same again.{kept}",
         ) from error
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def save(folder: Path, tensors: Mapping[str, Tensor], state: State) -> None:
@@ -97,19 +88,37 @@ def load(folder: Path, run: Mapping[str, str]) -> tuple[State, dict[str, Tensor]
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
             if header.get("format") != _FORMAT:
-                raise DistillationError("this is no checkpoint of a distillation", where=str(path))
+                raise DistillationError(
+                    "this is no checkpoint of a distillation", where=str(path), hint="Choose another folder."
+                )
             state = State(**json.loads(header["state"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DistillationError(f"the checkpoint cannot be read ({error})", where=str(path)) from error
-    other = sorted(name for name in {*run, *state.run} if run.get(name) != state.run.get(name))
+        raise DistillationError(
+            f"the checkpoint cannot be read ({error})",
+            where=str(path),
+            hint="It was written whole, so something else has changed it. Restore it from a copy, or delete it to train"
+            " again from the start.",
+        ) from error
+    _expect_same(state, run, path)
+    return replace(state, run=dict(run)), tensors
+
+
+def _expect_same(state: State, run: Mapping[str, str], path: Path) -> None:
+    """Refuse to go on with what would have made another run of what is done."""
+    now, validated = json.loads(run[CONFIG]), VALIDATION in state.run
+    other = [*differences(json.loads(state.run[CONFIG]), now, stage=state.stage, step=state.step, validated=validated)]
+    names = sorted({*run, *state.run} - {CONFIG})
+    unlike = [name for name in names if run.get(name) != state.run.get(name)]
+    if unlike:
+        other.append(f"its {', '.join(unlike)} {'differs' if len(unlike) == 1 else 'differ'}")
     if other:
         raise DistillationError(
-            f"the checkpoint is of another run: its {', '.join(other)} differ",
+            f"the checkpoint is of another run: {'; '.join(other)}",
             where=str(path),
-            hint="Choose another folder, or go on with what that run was started with.",
+            hint="Choose another folder, or go on with what that run was started with. checkpoint_steps, and the"
+            " settings of stages that have not begun, may change.",
         )
-    return state, tensors
 
 
 def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from mpccompile.atomic import replacing
 from mpccompile.errors import DistillationError
 
 
@@ -44,6 +45,10 @@ class Record:
 
 
 _COLUMNS = tuple(field.name for field in fields(Record))
+_LOST = (
+    "A run goes on with its log and its checkpoint together: restore the log from a copy, or delete both to train again"
+    " from the start. The weights of that step are in the checkpoint."
+)
 _TEXT, _WHOLE = frozenset({"stage"}), frozenset({"step"})
 
 
@@ -53,15 +58,10 @@ def write(path: Path, records: Iterable[Record]) -> None:
     Raises:
         DistillationError: If that cannot be done.
     """
-    temporary = path.with_name(f"{path.name}.partial")
-    with _told(path):
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
-            writer.writeheader()
-            writer.writerows(asdict(record) for record in records)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+    with _told(path), replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, _COLUMNS)
+        writer.writeheader()
+        writer.writerows(asdict(record) for record in records)
 
 
 @contextmanager
@@ -91,9 +91,10 @@ def read(path: Path, *, up_to: int) -> tuple[Record, ...]:
                     break
                 records.append(Record(**{name: _parsed(name, row[name]) for name in _COLUMNS}))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DistillationError(f"the log cannot be read ({error})", where=str(path)) from error
+        raise DistillationError(f"the log cannot be read ({error})", where=str(path), hint=_LOST) from error
     if len(records) != up_to:
-        raise DistillationError(f"the log ends at step {len(records)}, the checkpoint at {up_to}", where=str(path))
+        what = f"the log ends at step {len(records)}, the checkpoint at {up_to}"
+        raise DistillationError(what, where=str(path), hint=_LOST)
     return tuple(records)
 
 

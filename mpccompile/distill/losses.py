@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mpccompile.distill.data import NO_LABEL
+from mpccompile.data.table import NO_LABEL
 
 if TYPE_CHECKING:
     from mpccompile.distill.match import Pair, Tokens

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, fx
 
-from mpccompile.distill.data import NO_LABEL, Table
+from mpccompile.data.table import NO_LABEL, Table
 from mpccompile.distill.graphs import Probed, probed
 from mpccompile.distill.losses import LayerLoss, LogitLoss, label_loss
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mpccompile.atomic import replacing
+
 if TYPE_CHECKING:
     from mpccompile.distill.history import Record
 
@@ -35,6 +37,7 @@ def plot_losses(records: Sequence[Record], folder: Path) -> None:
         axes.set(title=f"stage of {stage}", xlabel="step", ylabel="loss")
         axes.legend()
     # Without these two an SVG has random names and the date in it.
-    with rc_context({"svg.hashsalt": "mpccompile"}):
-        figure.savefig(folder / "loss.svg", metadata={"Date": None})
-        figure.savefig(folder / "loss.png", dpi=150)
+    with rc_context({"svg.hashsalt": "mpccompile"}), replacing(folder / "loss.svg") as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    with replacing(folder / "loss.png") as temporary:
+        figure.savefig(temporary, format="png", dpi=150)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from mpccompile.atomic import replacing
 from mpccompile.distill import history
 from mpccompile.distill.checkpoint import save_tensors
 from mpccompile.distill.graphs import weights_of
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from mpccompile.ir.program import Program
 
 WEIGHTS_FILE = "weights.safetensors"
+_AGAIN = (
+    "Make room or choose another folder, and save it again; what was there before is as it was. A training whose folder"
+    " has its checkpoint is not done again: the same call or command only writes the result."
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class Distilled:
     def save(self, folder: str | Path) -> None:
         """Write ``weights.safetensors``, ``log.csv``, ``config.json`` and the plots ``loss.png`` and ``loss.svg``.
 
+        The weights come first. Each file appears whole or not at all: where one cannot be written, an older one stays.
+
         Raises:
             DistillationError: If that cannot be done.
         """
@@ -81,7 +88,13 @@ class Distilled:
             folder.mkdir(parents=True, exist_ok=True)
             save_tensors(folder / WEIGHTS_FILE, self.state_dict(), {}, "the trained weights")
             history.write(folder / "log.csv", self.history)
-            (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1) + "\n", encoding="utf-8")
+            with replacing(folder / "config.json") as temporary:
+                temporary.write_text(json.dumps(asdict(self.config), indent=1) + "\n", encoding="utf-8")
             plot_losses(self.history, folder)
         except OSError as error:
-            raise DistillationError(f"the result cannot be written ({error})", where=str(folder)) from error
+            place = str(error.filename or folder)
+            raise DistillationError(
+                f"the result cannot be written ({error.strerror})", where=place, hint=_AGAIN
+            ) from error
+        except DistillationError as error:
+            raise DistillationError(error.what, where=error.where, hint=_AGAIN) from error

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from mpccompile.data.checks import check_labels
 from mpccompile.distill import program as programs
 from mpccompile.distill.config import DistillationConfig
-from mpccompile.distill.data import Table, check_labels, read
+from mpccompile.distill.data import read
 from mpccompile.distill.graphs import check_rows, weights_of, with_weights
 from mpccompile.distill.match import Pair, match
 from mpccompile.distill.objective import is_regression, logits_shape, seen_names
@@ -21,6 +22,9 @@ from mpccompile.distill.trainer import Job, Trainer
 from mpccompile.errors import DistillationError
 from mpccompile.ir.program import Program
 from mpccompile.options import Options
+
+if TYPE_CHECKING:
+    from mpccompile.data.table import Table
 
 
 def distill(
@@ -42,7 +46,7 @@ def distill(
     Args:
         teacher: A model, or its program; None when only labels are learned.
         student: A program of the same architecture, as :func:`mpccompile.program` makes it.
-        data: Rows to train on: see :func:`mpccompile.distill.data.read` for what it may be.
+        data: Rows to train on: see :func:`mpccompile.data.read.read` for what it may be.
         validation: Rows to select weights by, of the same form. Report on others.
         config: How; the defaults are MPCFormer's without its quirks.
         folder: Where checkpoints and a log go. A run that was killed goes on from there when it is called again.
@@ -89,7 +93,7 @@ def prepare(
     if config.labels is not None or (config.logits is not None and regression and config.regression_on_labels):
         _check_labels(train, held, student, regression=regression)
     elif held is not None and held.labels is not None:
-        check_labels(held, logits_shape(student), regression=regression, what="validation")
+        check_labels(held, logits_shape(student), regression=regression)
     elif config.select == "metric":
         raise DistillationError(
             "select='metric' needs labels in the validation data", hint="Add labels, or select by loss."
@@ -98,9 +102,9 @@ def prepare(
 
 
 def _check_labels(train: Table, held: Table | None, student: Program, *, regression: bool) -> None:
-    check_labels(train, logits_shape(student), regression=regression, what="data")
+    check_labels(train, logits_shape(student), regression=regression)
     if held is not None:
-        check_labels(held, logits_shape(student), regression=regression, what="validation")
+        check_labels(held, logits_shape(student), regression=regression)
 
 
 def _check_device(device: str) -> None:
@@ -115,7 +119,9 @@ def _folder(folder: str | Path | None) -> Path | None:
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DistillationError(f"the folder cannot be made ({error.strerror})", where=str(folder)) from error
+        raise DistillationError(
+            f"the folder cannot be made ({error.strerror})", where=str(folder), hint="Choose another folder."
+        ) from error
     return place
 
 

@@ -15,16 +15,17 @@ from torch import Tensor, fx, nn
 
 from mpccompile.distill import checkpoint
 from mpccompile.distill.checkpoint import State
-from mpccompile.distill.data import Table, batch_size
+from mpccompile.distill.data import batch_size
 from mpccompile.distill.dropout import Place, with_dropout
 from mpccompile.distill.finite import first_gradient_not_finite, first_not_finite
 from mpccompile.distill.graphs import trainable
 from mpccompile.distill.history import Log, Record, read
 from mpccompile.distill.objective import Batch, Objective, Scores, batches, evaluate, objective
-from mpccompile.errors import DistillationError
+from mpccompile.errors import Diverged
 from mpccompile.ir.text import to_text
 
 if TYPE_CHECKING:
+    from mpccompile.data.table import Table
     from mpccompile.distill.config import DistillationConfig, Stage
     from mpccompile.distill.match import Pair
     from mpccompile.distill.progress import Bar
@@ -55,7 +56,7 @@ class Job:
 
     def fingerprints(self) -> dict[str, str]:
         """Return what tells this run from others: a resumed run must have the same."""
-        marks = {"config": json.dumps(asdict(self.config), sort_keys=True)}
+        marks = {checkpoint.CONFIG: json.dumps(asdict(self.config), sort_keys=True)}
         for name, program in (("student", self.student), ("teacher", self.teacher)):
             if program is not None:
                 text = torch.frombuffer(bytearray(to_text(program).encode()), dtype=torch.uint8)
@@ -63,7 +64,7 @@ class Job:
                     {**dict(program.module.named_parameters()), **dict(program.module.named_buffers())}.items()
                 )
                 marks[name] = checkpoint.fingerprint([("text", text), *stored])
-        for name, table in (("data", self.train), ("validation data", self.validation)):
+        for name, table in (("data", self.train), (checkpoint.VALIDATION, self.validation)):
             if table is not None:
                 labels = [] if table.labels is None else [("labels", table.labels)]
                 marks[name] = checkpoint.fingerprint([*table.inputs.items(), *labels])
@@ -175,7 +176,7 @@ class Trainer:
         values = (float(total.detach()), attention, hidden, rate, float(norm))
         return Record(self._state.total, loss.stage, *values, None, None, round(seconds, 3))
 
-    def _not_finite(self, loss: Objective, batch: Batch, what: str) -> DistillationError:
+    def _not_finite(self, loss: Objective, batch: Batch, what: str) -> Diverged:
         inputs = batch.table.inputs
         place = first_not_finite(self.job.student, self.module, inputs)
         if not place and self._teacher is not None:
@@ -186,11 +187,19 @@ class Trainer:
             place = f"the gradient of {weight}" if weight else "the loss itself"
         file = self._folder / checkpoint.FILE if self._folder is not None else None
         kept = f" The last good weights are in {file}." if file is not None and file.exists() else ""
-        return DistillationError(
+        return Diverged(
             f"the {what} of step {self._state.step + 1} of the stage of {loss.stage} is NaN or infinite; the first that"
             f" is not finite is {place}",
-            hint=f"Lower the learning rate of the stage, or warm up for longer.{kept}",
+            step=self._state.total + 1,
+            hint=f"{self._advice()}{kept}",
         )
+
+    def _advice(self) -> str:
+        programs = [each for each in (self.job.student, self.job.teacher) if each is not None]
+        for name, weight in (pair for each in programs for pair in each.module.named_parameters()):
+            if not bool(torch.isfinite(weight).all()):
+                return f"The model had NaN or infinity in {name} before it was trained: look there."
+        return "Lower the learning rate of the stage, or warm up for longer."
 
     def _validate(self, judge: Objective, record: Record) -> Record:
         table, config = self.job.validation, self.job.config

@@ -13,14 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from mpccompile.codegen import package as packages
+from mpccompile.data.checks import expect_classes, expect_one_class_a_row
+from mpccompile.data.read import read
 from mpccompile.errors import InputError
-from mpccompile.evaluation.data import Dataset
-from mpccompile.evaluation.score import Answers, Forecast, Score, class_scores, expect_classes, forecast, score
+from mpccompile.evaluation.fit import told_by_row
+from mpccompile.evaluation.score import Answers, Forecast, Score, class_scores, forecast, score
 from mpccompile.evaluation.ways import APPROXIMATED, PLAINTEXT, PRIVATE, SIMULATED, WAYS, Refused, Way, ways_of
 from mpccompile.private import PrivateModel
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
+    from mpccompile.data.table import Table
 
 BATCH_SIZE = 8
 Progress = Callable[[str, int, int], None]
@@ -107,7 +110,7 @@ def evaluate(
 
     Args:
         target: A compiled model, or the folder of a package. Parties that are started here are stopped here.
-        data: What :meth:`Dataset.of` takes.
+        data: What :func:`mpccompile.data.read.read` takes, with labels.
         model: The torch model of a package; a compiled model has its own.
         batch_size: Examples in one call; by default those the target was compiled for, or 8.
         limit: How many examples to use, from the first.
@@ -121,22 +124,26 @@ def evaluate(
     unknown = sorted(set(ways) - set(WAYS))
     if unknown or not ways:
         raise InputError(f"{', '.join(unknown) or 'nothing'} is no way to run", hint=f"Use some of {', '.join(WAYS)}.")
-    dataset = Dataset.of(data).limited(limit)
     private = target if isinstance(target, PrivateModel) else PrivateModel.from_package(packages.read(Path(target)))
     size = batch_size or _compiled_size(private)
+    # A model may be compiled again for rows of another length; a package cannot.
+    table = read(data, private.packages[0].inputs if private.model is None else ()).limited(limit)
+    expect_one_class_a_row(table)
     try:
-        package = private.compile_for(_first(dataset, size))
+        with told_by_row(private.model, table):
+            package = private.compile_for(_first(table, size))
+        table = read(table, package.inputs)
         model = private.model if model is None else model
         logs = [_Log(way) for way in ways_of(private, package, model, tuple(ways))]
-        _run(logs, dataset, size, private, progress)
+        _run(logs, table, size, private, progress)
     finally:
         if private is not target:
             private.close()
-    return _judged(package, dataset, size, {log.way.name: log.answers() for log in logs})
+    return _judged(package, table, size, {log.way.name: log.answers() for log in logs})
 
 
-def _first(dataset: Dataset, size: int) -> dict[str, Tensor]:
-    batch, _count = next(dataset.batches(size))
+def _first(table: Table, size: int) -> dict[str, Tensor]:
+    batch, _count = next(table.batches(size))
     return batch
 
 
@@ -145,32 +152,33 @@ def _compiled_size(private: PrivateModel) -> int:
     return shapes[0][0] if shapes and shapes[0] else BATCH_SIZE
 
 
-def _run(logs: Sequence[_Log], dataset: Dataset, size: int, private: PrivateModel, progress: Progress | None) -> None:
+def _run(logs: Sequence[_Log], table: Table, size: int, private: PrivateModel, progress: Progress | None) -> None:
     """Run every batch in every way in turn: a machine that slows down slows down all of them."""
     if any(log.way.name == PRIVATE for log in logs):
         # The parties' start and the weights' opening are no part of a call.
         private.prepare(0)
-    total, done, checked = -(-len(dataset) // size) * len(logs), 0, False
-    for batch, count in dataset.batches(size):
+    total, done, checked = -(-len(table) // size) * len(logs), 0, False
+    for batch, count in table.batches(size):
         for log in logs:
             if progress is not None:
                 progress(log.way.name, done, total)
             classes = log.run(batch, count)
             if classes is not None and not checked:
-                expect_classes(dataset.labels, classes)
+                expect_classes(table, classes)
                 checked = True
             done += 1
     if progress is not None:
         progress("", total, total)
 
 
-def _judged(package: Package, dataset: Dataset, size: int, answers: Mapping[str, Answers]) -> Evaluation:
+def _judged(package: Package, table: Table, size: int, answers: Mapping[str, Answers]) -> Evaluation:
+    labels = expect_one_class_a_row(table)
     plain, approximated = answers.get(PLAINTEXT), answers.get(APPROXIMATED)
     scores = tuple(
         score(
             name,
             each,
-            dataset.labels,
+            labels,
             None if each is plain else plain,
             None if each is approximated or each is plain else approximated,
         )
@@ -178,4 +186,4 @@ def _judged(package: Package, dataset: Dataset, size: int, answers: Mapping[str,
     )
     both = SIMULATED in answers and PRIVATE in answers
     foretold = forecast(answers[SIMULATED], answers[PRIVATE]) if both else None
-    return Evaluation(package.name, len(dataset), size, scores, foretold)
+    return Evaluation(package.name, len(table), size, scores, foretold)

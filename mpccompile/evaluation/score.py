@@ -140,16 +140,3 @@ def class_scores(outputs: Mapping[str, Tensor], rows: int) -> Tensor:
             hint="Only classifiers can be evaluated: their first output is [examples, classes].",
         )
     return value
-
-
-def expect_classes(labels: Tensor, classes: int) -> None:
-    """Refuse labels that are no class.
-
-    Raises:
-        InputError: If a label is outside 0..classes - 1.
-    """
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
-        raise InputError(
-            f"the labels go from {low} to {high}, the model has classes 0 to {classes - 1}", where="labels"
-        )

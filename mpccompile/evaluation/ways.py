@@ -87,8 +87,16 @@ def _own_ways(package: Package, stands_in: bool, approximations: bool) -> dict[s
 
 def _plaintext(model: nn.Module) -> Callable[[Batch], Outputs]:
     def call(batch: Batch) -> Outputs:
-        with as_for_inference(model):
-            return _flat(keep(model(**batch)))
+        try:
+            with as_for_inference(model):
+                answer = model(**batch)
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            raise InputError(
+                f"{type(model).__name__} fails on the data with {type(error).__name__}: {first}",
+                hint="For a package, give the model that it was compiled of.",
+            ) from error
+        return _flat(keep(answer))
 
     return call
 

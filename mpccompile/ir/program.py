@@ -24,6 +24,7 @@ class InputSpec:
 
     ``limit`` is what a secret float input's values may not exceed: proofs of what fits the ring start from it.
     ``resident`` says that the parties hold the input as shares, from what earlier calls left with them.
+    ``table_rows`` is how many rows the table has that the input's ids index; None where it holds no ids.
     """
 
     name: str
@@ -32,6 +33,7 @@ class InputSpec:
     secrecy: Secrecy
     limit: float | None = None
     resident: bool = False
+    table_rows: int | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ packed to the width that the protocol needs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from mpccompile.runtime.plan import Step
 
 WORD_BITS = 64
-FRESH = frozenset({"mask", "client_mask", "xor_mask"})
-LOCAL = frozenset({"view"})
+FRESH = frozenset({"mask", "client_mask", "xor_mask", "row_mask"})
+LOCAL = frozenset({"view", "concat"})
 NARROW = frozenset({"falling"})
 """Kinds whose shares are int32 words modulo 2^32."""
 XOR_SHARED = frozenset({"xor_mask", "xor_of", "and"})
@@ -60,10 +60,12 @@ def secret_value(step: Step, sources: list[Dealt]) -> Tensor:
     return _VALUES[step.kind](*(source.total for source in sources), *step.params)
 
 
-def apply_local(step: Step, share: Tensor) -> Tensor:
-    """Apply a local step to a share (or to the whole mask, which is the same map)."""
+def apply_local(step: Step, shares: Sequence[Tensor]) -> Tensor:
+    """Apply a local step to shares of masks (or to the whole masks, which is the same map)."""
+    if step.kind == "concat":
+        return torch.cat(list(shares), *step.params)
     name, *params = step.params
-    return view(name, share, params)
+    return view(name, shares[0], params)
 
 
 def _shift(mask: Tensor, bits: int, drop: int) -> Tensor:

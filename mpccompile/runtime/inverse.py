@@ -16,6 +16,7 @@ from mpccompile.runtime import checks
 from mpccompile.runtime.openings import masked, truncate
 from mpccompile.runtime.party import Protocol, current
 from mpccompile.runtime.products import product, square
+from mpccompile.runtime.scaling import LOWEST, STEP_BITS, scale_of, scaled
 from mpccompile.runtime.series import TESTED_BITS, Series, evaluate, fit_relative
 from mpccompile.runtime.shared import Shared
 
@@ -24,6 +25,9 @@ ACCURACY = 2e-5
 ATTEMPTS = ((ACCURACY, 96), (ACCURACY**0.5, 128))
 LAST_ATTEMPT = (0.05, 256)
 """Relative error of the series and the most harmonics for it, with 0, 1 and 2 Newton steps to follow."""
+WIDEST = {"reciprocal": 1000.0, "rsqrt": 2000.0}
+"""Largest ratio of the ends of a range that a series is fitted on: with ``LAST_ATTEMPT`` 1300 and 2000 always were.
+Wider ranges are scaled by comparisons first, which cost nine rounds and no accuracy."""
 RESIDUAL_LIMIT = 2.0**-9
 """Largest residual that passes for sure; up to 1.5 times as much may. Inside the calibrated range it is below 1e-4."""
 RESIDUAL_BITS = 22
@@ -42,7 +46,13 @@ def reciprocal(x: Shared, low: float, high: float, frac_bits: int) -> Protocol[S
         high: Upper end.
         frac_bits: Fractional bits of the result, whose largest value is 1 / low.
     """
-    return (yield from _inverse(x, "reciprocal", low, high, frac_bits))
+    if high / low <= WIDEST["reciprocal"]:
+        return (yield from _inverse(x, "reciprocal", low, high, frac_bits))
+    scale = yield from scale_of(x, low, high)
+    normal = yield from scaled(x, scale, result_bits(high))
+    inverse = yield from _inverse(normal, "reciprocal", high * LOWEST, high, result_bits(1 / (high * LOWEST)))
+    result = yield from product(inverse, scale.factor(), "mul")
+    return (yield from truncate(result, min(result.frac_bits, frac_bits)))
 
 
 def rsqrt(x: Shared, low: float, high: float, frac_bits: int, numerator: float = 1.0) -> Protocol[Shared]:
@@ -50,7 +60,14 @@ def rsqrt(x: Shared, low: float, high: float, frac_bits: int, numerator: float =
 
     A public numerator in [1, 2) costs nothing: it scales the series and moves what the residual is compared with.
     """
-    return (yield from _inverse(x, "rsqrt", low, high, frac_bits, numerator))
+    if high / low <= WIDEST["rsqrt"]:
+        return (yield from _inverse(x, "rsqrt", low, high, frac_bits, numerator))
+    scale = yield from scale_of(x, low, high)
+    normal = yield from scaled(x, scale, result_bits(high))
+    bits = result_bits((high * LOWEST) ** -0.5)
+    inverse = yield from _inverse(normal, "rsqrt", high * LOWEST, high, bits, numerator)
+    result = yield from product(inverse, scale.factor(STEP_BITS // 2), "mul")
+    return (yield from truncate(result, min(result.frac_bits, frac_bits)))
 
 
 def _inverse(x: Shared, name: str, low: float, high: float, frac_bits: int, numerator: float = 1.0) -> Protocol[Shared]:

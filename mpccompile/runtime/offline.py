@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
+from mpccompile.errors import DealerError
 from mpccompile.runtime import correlations, ring
 from mpccompile.runtime.correlations import Dealt
 from mpccompile.runtime.party import Pool
@@ -16,6 +18,7 @@ from mpccompile.runtime.products import multiply_static
 
 if TYPE_CHECKING:
     from mpccompile.runtime.plan import Plan, Step
+    from mpccompile.runtime.row_masks import RowMasks
     from mpccompile.runtime.shared import StaticWeight
 
 Send = Callable[[Tensor], None]
@@ -41,13 +44,21 @@ class Dealer:
         self._masks: dict[str, Tensor] = {}
         self._operands: dict[tuple[str, str, int], ring.Operand] = {}
 
-    def deal(self, plan: Plan, call: int, send: Send) -> None:
+    def deal(self, plan: Plan, call: int, send: Send, rows: Sequence[TextRows] = ()) -> None:
         """Compute every correlation of one call and send rank 1 its corrections, packed, in order.
+
+        Args:
+            plan: The offline program.
+            call: Number of the call in this session, never used twice.
+            send: Sends rank 1 a correction.
+            rows: Of each party, the masks of the text that the call belongs to, if it belongs to one.
 
         Raises:
             DealerError: If a call of that number was dealt before.
         """
-        streams = tuple(calls.spawn(f"call {call}") for calls in self._calls)
+        streams = tuple(
+            _Stream(calls.spawn(f"call {call}"), *rows[rank : rank + 1]) for rank, calls in enumerate(self._calls)
+        )
         values: dict[int, Dealt] = {}
         last_use = plan.last_use
         for key, step in enumerate(plan.steps):
@@ -56,12 +67,11 @@ class Dealer:
                 if last_use[source] <= key:
                     values.pop(source, None)
 
-    def _value(self, step: Step, sources: list[Dealt], streams: tuple[Prg, ...], send: Send) -> Dealt:
+    def _value(self, step: Step, sources: list[Dealt], streams: tuple[_Stream, ...], send: Send) -> Dealt:
         """Deal one step; of a table nothing is kept, because no step is computed from one."""
         if step.kind in correlations.LOCAL:
-            (source,) = sources
-            parts = (correlations.apply_local(step, part) for part in (source.share0, source.share1, source.total))
-            return Dealt(*parts)
+            parts = zip(*((source.share0, source.share1, source.total) for source in sources), strict=True)
+            return Dealt(*(correlations.apply_local(step, part) for part in parts))
         share0 = _own_share(step, streams[0], 0).to(self._device)
         if step.kind in correlations.FRESH:
             share1 = _own_share(step, streams[1], 1).to(self._device)
@@ -99,7 +109,31 @@ def weight_mask(seed: bytes, name: str, shape: tuple[int, ...]) -> Tensor:
     return Prg(seed).spawn(f"weight {name}").words(shape)
 
 
-def _own_share(step: Step, stream: Prg, rank: int) -> Tensor:
+@dataclass(frozen=True)
+class TextRows:
+    """One party's shares of the masks of a text's rows, and how many rows earlier calls of the text have put."""
+
+    masks: RowMasks
+    filled: int
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Where a party's shares of masks come from: the stream of the call, and the text that it belongs to."""
+
+    call: Prg
+    rows: TextRows | None = None
+
+
+def _own_share(step: Step, stream: _Stream, rank: int) -> Tensor:
+    if step.kind != "row_mask":
+        return _of_call(step, stream.call, rank)
+    if stream.rows is None:
+        raise DealerError(f"the rows of {step.params[0]} belong to no text")
+    return stream.rows.masks.share(step, stream.rows.filled)
+
+
+def _of_call(step: Step, stream: Prg, rank: int) -> Tensor:
     if step.kind == "client_mask" and rank == 0:
         return torch.zeros(step.shape, dtype=torch.int64)
     if step.kind in correlations.NARROW:
@@ -114,6 +148,7 @@ def prepare_pool(
     weights: Mapping[str, StaticWeight],
     receive: Receive,
     device: torch.device,
+    rows: TextRows | None = None,
 ) -> Pool:
     """Build a party's pool for one call: expand its shares, take the dealer's corrections, do what is local.
 
@@ -124,18 +159,20 @@ def prepare_pool(
         weights: Static weights, for the offline half of their products.
         receive: Blocks for the next correction of so many bytes; called by rank 1 only.
         device: Where shares live.
+        rows: The masks of the text that the call belongs to, if it belongs to one.
     """
+    own = _Stream(stream, rows)
     shares: list[Tensor | None] = []
     for step in plan.steps:
         sources = [shares[source] for source in step.inputs]
         if step.kind in correlations.LOCAL:
-            assert sources[0] is not None  # noqa: S101 - narrows the type; steps only read earlier ones
-            shares.append(correlations.apply_local(step, sources[0]))
+            # Steps only read earlier ones, which are all there.
+            shares.append(correlations.apply_local(step, cast("list[Tensor]", sources)))
             continue
         if correlations.is_dealt(step) and rank == 1:
             share = correlations.unpacked(step, receive(correlations.correction_bytes(step)))
         else:
-            share = _own_share(step, stream, rank)
+            share = _own_share(step, own, rank)
         share = share.to(device)
         if step.weight and sources[0] is not None:
             kind, bits = step.params

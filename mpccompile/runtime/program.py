@@ -15,7 +15,6 @@ from torch import Tensor
 from mpccompile.errors import InputError, PackageError
 from mpccompile.runtime import checks
 from mpccompile.runtime.crypten_bridge import from_crypten, to_crypten
-from mpccompile.runtime.openings import truncate
 from mpccompile.runtime.party import (
     Opening,
     PlanningParty,
@@ -26,6 +25,7 @@ from mpccompile.runtime.party import (
     drive,
     together,
 )
+from mpccompile.runtime.resident import held_rows, keep
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
 
 if TYPE_CHECKING:
@@ -151,21 +151,22 @@ class Delivered:
 
     Attributes:
         opened: What rank 1 learns, each with its fractional bits.
-        resident: What stays with the parties, by name.
+        resident: What stays with the parties, by name: rows plus their masks, which both parties know.
     """
 
     opened: tuple[tuple[Tensor, int], ...]
-    resident: dict[str, Shared]
+    resident: dict[str, Tensor]
 
 
 def deliver(outputs: Sequence[Shared], description: ProgramDescription) -> Protocol[Delivered]:
-    """Reveal the outputs that rank 1 learns, and bring those that stay to the precision of an input, in one round."""
+    """Reveal the outputs that rank 1 learns; those that stay are opened under the masks that they keep."""
     names = dict(description.resident)
     shown = [output for index, output in enumerate(outputs) if index not in names]
-    staying = (truncate(outputs[index], description.frac_bits) for index in names)
+    staying = (keep(outputs[index], name, description.frac_bits) for index, name in names.items())
     opened, *kept = yield from together(reveal(shown), *staying)
     bits = [output.frac_bits for output in shown]
-    return Delivered(tuple(zip(opened, bits, strict=True)), dict(zip(names.values(), kept, strict=True)))
+    rows = {name: rows.kept.wire.delta for name, rows in zip(names.values(), kept, strict=True)}
+    return Delivered(tuple(zip(opened, bits, strict=True)), rows)
 
 
 def make_plan(model_class: Any, description: ProgramDescription, constants: Mapping[str, Tensor]) -> Plan:
@@ -197,4 +198,6 @@ def _shape_only(item: InputDescription, frac_bits: int) -> Any:
     if item.kind == "public":
         return torch.empty(item.shape, dtype=dtype_of(item.dtype), device="meta")
     shape = torch.empty(item.shape, dtype=torch.int64, device="meta")
+    if item.kind == "resident":
+        return held_rows(item.name, shape, frac_bits)
     return ClientValue(shape) if item.kind == "client" else to_crypten(Shared(shape, frac_bits))

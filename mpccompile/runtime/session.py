@@ -86,6 +86,7 @@ class Session:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._links: dict[str, Connection] = {}
         self._calls = 0
+        self._text = 0
         self._prepared: dict[str, list[tuple[int, float]]] = {}
         self._loaded: set[str] = set()
         self._lock = threading.RLock()
@@ -183,25 +184,35 @@ class Session:
         """Do the offline phase of so many calls ahead of time."""
         with self._lock:
             for _ in range(calls):
-                self._calls += 1
-                header = {"command": "prepare", "program": program, "call": self._calls}
-                replies = self._ask({role: (header, {}) for role in self._roles})
-                seconds = max(float(reply["seconds"]) for reply, _ in replies.values())
-                self._prepared[program].append((self._calls, seconds))
+                self._prepared[program].append(self._prepare({"program": program}))
+
+    def _prepare(self, header: Mapping[str, Any]) -> tuple[int, float]:
+        """Do the offline phase of one call, and return its number and how long it took."""
+        self._calls += 1
+        request = {"command": "prepare", "call": self._calls, **header}
+        replies = self._ask({role: (request, {}) for role in self._roles})
+        return self._calls, max(float(reply["seconds"]) for reply, _ in replies.values())
 
     def run(
-        self, program: str, inputs: Mapping[str, Tensor], public: frozenset[str], first_row: int = 0
+        self, program: str, inputs: Mapping[str, Tensor], public: frozenset[str], first_row: int | None = None
     ) -> tuple[list[Tensor], CallReport]:
         """Run one call: rank 1 gets every input, rank 0 the public ones; rank 1 returns the outputs.
 
-        Outputs that stay with the parties are put there from ``first_row`` on, and are not returned.
+        Outputs that stay with the parties are put there from ``first_row`` on, and are not returned. At 0 a text
+        begins. What such a call needs depends on where it stands in its text, so it is prepared when it is made.
         """
         shown = {name: tensor for name, tensor in inputs.items() if name in public}
         with self._lock:
-            if not self._prepared[program]:
-                self.prepare(program)
-            call, offline_seconds = self._prepared[program].pop(0)
-            header = {"command": "run", "program": program, "call": call, "first_row": first_row}
+            if first_row is None:
+                if not self._prepared[program]:
+                    self.prepare(program)
+                call, offline_seconds = self._prepared[program].pop(0)
+                header = {"command": "run", "program": program, "call": call}
+            else:
+                self._text += first_row == 0
+                place = {"program": program, "text": self._text, "first_row": first_row}
+                call, offline_seconds = self._prepare(place)
+                header = {"command": "run", "program": program, "call": call, "first_row": first_row}
             replies = self._ask({"0": (header, shown), "1": (header, dict(inputs))})
         slow = max(float(reply["seconds"]) for reply, _ in replies.values())
         report, outputs = replies["1"]

@@ -40,6 +40,14 @@ class Wire:
         return Wire(self.delta + offset, self.mask, self.bits, self.frac_bits)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Rows that stay with the parties between calls: what they are held under, and their opening, which stays too."""
+
+    name: str
+    wire: Wire
+
+
 class Arrival:
     """What an opening on its way will bring, worked out once, by whoever asks first."""
 
@@ -83,6 +91,7 @@ class Shared:
         wires: Masked openings of this very value, reused by every operation that needs one.
         truncated: The same value at fewer fractional bits, once some operation has asked for it.
         opening: Widths of the masked openings on their way; each becomes a wire in the next round.
+        kept: That it stays with the parties between calls, once it is opened for that.
     """
 
     share: Tensor
@@ -91,6 +100,7 @@ class Shared:
     truncated: dict[int, Arrival] = field(default_factory=dict)
     bits: int = 64
     opening: set[int] = field(default_factory=set)
+    kept: Kept | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -30,7 +30,8 @@ from mpccompile.runtime.plan import Plan, Step
 from mpccompile.runtime.prg import Prg
 from mpccompile.runtime.products import prepared
 from mpccompile.runtime.program import ProgramDescription, check_limit, deliver, execute, load_class
-from mpccompile.runtime.resident import Residents
+from mpccompile.runtime.resident import Residents, held_rows
+from mpccompile.runtime.row_masks import RowMasks
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
 
 SEED_BYTES = 32
@@ -71,6 +72,8 @@ class DealerWorker:
         self._roots = tuple(Prg(seed) for seed in self._seeds)
         self._links: dict[int, Connection] = {}
         self._programs: dict[str, tuple[offline.Dealer, Plan]] = {}
+        self._text = 0
+        self._row_masks: list[RowMasks] = []
 
     def start(self, device: str, **_: Any) -> Reply:
         """Wait for both parties and give each its seed, and both the coins' seed."""
@@ -94,11 +97,14 @@ class DealerWorker:
         self._programs[program] = (dealer, plan)
         return {}, {}
 
-    def prepare(self, program: str, call: int, **_: Any) -> Reply:
-        """Deal one call."""
+    def prepare(self, program: str, call: int, text: int = 0, first_row: int = 0, **_: Any) -> Reply:
+        """Deal one call, of the text that the rows that stay belong to."""
         started = time.perf_counter()
         dealer, plan = self._programs[program]
-        dealer.deal(plan, call, lambda packed: messages.send_words(self._links[1], packed))
+        if text != self._text:
+            self._text, self._row_masks = text, [RowMasks(root.spawn(f"text {text}")) for root in self._roots]
+        rows = [offline.TextRows(masks, first_row) for masks in self._row_masks]
+        dealer.deal(plan, call, lambda packed: messages.send_words(self._links[1], packed), rows)
         return {"seconds": time.perf_counter() - started}, {}
 
 
@@ -125,6 +131,8 @@ class PartyWorker:
         self._dealer = dealer
         self._programs: dict[str, _Loaded] = {}
         self._residents = Residents()
+        self._text = 0
+        self._row_masks: RowMasks | None = None
 
     def start(self, device: str, rendezvous: str, **_: Any) -> Reply:
         """Meet the dealer and the other party."""
@@ -198,10 +206,12 @@ class PartyWorker:
         difference = ring.unpack(reply, 64, weight.shape).to(self._device)
         return prepared(StaticWeight(weight.name, difference, weight.frac_bits), uses)
 
-    def prepare(self, program: str, call: int, **_: Any) -> Reply:
-        """Fill the pool of one call."""
+    def prepare(self, program: str, call: int, text: int = 0, first_row: int = 0, **_: Any) -> Reply:
+        """Fill the pool of one call, of the text that the rows that stay belong to."""
         started = time.perf_counter()
         loaded = self._programs[program]
+        if text != self._text:
+            self._text, self._row_masks = text, RowMasks(self._root.spawn(f"text {text}"))
         loaded.pools[call] = offline.prepare_pool(
             loaded.plan,
             loaded.calls.spawn(f"call {call}"),
@@ -209,6 +219,7 @@ class PartyWorker:
             loaded.offline_weights,
             lambda size: messages.receive_words(self._dealer, size),
             self._device,
+            None if self._row_masks is None else offline.TextRows(self._row_masks, first_row),
         )
         return {"seconds": time.perf_counter() - started}, {}
 
@@ -219,17 +230,17 @@ class PartyWorker:
             program: Name of the program.
             call: Number of the call.
             tensors: Inputs that the controller may give this party.
-            first_row: Where the rows of outputs that stay are put; at 0 they replace those of earlier calls.
+            first_row: Where the rows of outputs that stay are put, as when the call was prepared; at 0 a text begins.
         """
         loaded = self._programs[program]
         coin_seed = self._coins.spawn(f"call {program} {call}").bytes(SEED_BYTES)
         bits, truncation = loaded.description.frac_bits, loaded.description.truncation
         party = LiveParty(self._rank, self._device, bits, self._channel, coin_seed, truncation)
         party.begin(loaded.pools.pop(call))
-        inputs = self._inputs(loaded, program, call, tensors)
         activate(party)
-        started = time.perf_counter()
         try:
+            inputs = self._inputs(loaded, program, call, tensors)
+            started = time.perf_counter()
             outputs = drive(execute(loaded.model, inputs))
             party.ledger.line = 0
             delivered = drive(deliver(outputs, loaded.description))
@@ -256,7 +267,7 @@ class PartyWorker:
                 plain = tensors[item.name] if self._rank == 1 else torch.zeros(item.shape, dtype=torch.int64)
                 inputs.append(ClientValue(plain.to(self._device, torch.int64)))
             elif item.kind == "resident":
-                inputs.append(to_crypten(self._residents.get(item.name, item.shape, bits)))
+                inputs.append(held_rows(item.name, self._residents.get(item.name, item.shape), bits))
             else:
                 share = stream.words(item.shape)
                 if self._rank == 1:

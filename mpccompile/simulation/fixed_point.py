@@ -15,6 +15,7 @@ from mpccompile.runtime import checks, ring
 from mpccompile.runtime.crypten_bridge import from_crypten, to_crypten
 from mpccompile.runtime.party import activate, drive
 from mpccompile.runtime.program import InputDescription, ProgramDescription, check_limit, load_class
+from mpccompile.runtime.resident import held_rows
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
 from mpccompile.runtime.worker import read_plan
 from mpccompile.simulation.party import SimulatedParty
@@ -73,9 +74,9 @@ class FixedPointProgram:
         """
         bits, truncation = self._description.frac_bits, self._description.truncation
         party = SimulatedParty(self._plan, self._statics, bits, seed, truncation)
-        given = [_whole(item, inputs[item.name], self._description.frac_bits) for item in self._description.inputs]
         activate(party)
         try:
+            given = [_whole(item, inputs[item.name], self._description.frac_bits) for item in self._description.inputs]
             with torch.no_grad():
                 result = self._model(*given)
                 found = drive(checks.settled())
@@ -94,4 +95,6 @@ def _whole(item: InputDescription, value: Tensor, frac_bits: int) -> Any:
     if item.kind == "client":
         return ClientValue(value.to(torch.int64))
     check_limit(item.name, value, item.limit)
+    if item.kind == "resident":
+        return held_rows(item.name, ring.encode(value, frac_bits), frac_bits)
     return to_crypten(Shared(ring.encode(value, frac_bits), frac_bits))

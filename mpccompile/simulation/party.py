@@ -110,7 +110,7 @@ class SimulatedParty(Party):
             return self._fresh(key, step)
         sources = [self._source(source) for source in step.inputs]
         if step.kind in correlations.LOCAL:
-            return correlations.apply_local(step, sources[0])
+            return correlations.apply_local(step, sources)
         if step.kind in correlations.TABLES:
             return _table(step, sources[0])
         if any(bool(source.any()) for source in sources):

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from mpccompile import compiler
+from mpccompile.codegen import package as packages
 from mpccompile.codegen.package import plan_of
-from mpccompile.evaluation.score import class_scores, expect_classes
+from mpccompile.data.checks import expect_classes, expect_one_class_a_row
+from mpccompile.data.read import read
+from mpccompile.evaluation.fit import told_by_row
+from mpccompile.evaluation.score import class_scores
 from mpccompile.options import Options
 from mpccompile.passes.driver import run_passes
+from mpccompile.simulation.fixed_point import FixedPointProgram
 from mpccompile.tuning.sites import Move, Site, options_for, sites_of
 
 if TYPE_CHECKING:
-    from mpccompile.evaluation.data import Dataset
+    from mpccompile.data.table import Table
     from mpccompile.ir.network import Network, Seconds
     from mpccompile.ir.program import Program
 
@@ -27,55 +34,80 @@ RANGE_BATCHES = 4
 
 @dataclass(frozen=True)
 class Loss:
-    """What a choice of approximations loses on the calibration data.
+    """What a choice of approximations loses on the calibration data, against the exact model in float32.
 
     Attributes:
         accuracy: Share of examples it answers right.
         lost: The exact model's accuracy less this one.
         changed: Share of examples with another answer than the exact model's.
         error: Mean over examples of the largest difference of a score.
+        refused: Share of examples that a private run would refuse, because a value left its range; they count as wrong
+            and as changed.
     """
 
     accuracy: float
     lost: float
     changed: float
     error: float
+    refused: float = 0.0
 
 
 class Measure:
-    """Runs variants of one model on calibration data, in plaintext.
+    """Runs variants of one model on calibration data, in plaintext and simulated.
 
     Args:
         model: The model.
-        data: Labelled examples.
+        data: Examples; without labels, the exact model's answers stand in for them.
         batch_size: Examples in one call.
         options: What to compile for, approximations aside.
         network: Where it is to run.
-        labelled: Whether the labels mean something; if not, the exact model's answers stand in.
     """
 
-    def __init__(
-        self, model: nn.Module, data: Dataset, batch_size: int, options: Options, network: Network, *, labelled: bool
-    ) -> None:
+    def __init__(self, model: nn.Module, data: Table, batch_size: int, options: Options, network: Network) -> None:
         self._options = options
         self._network = network
         self._batches = [(dict(batch), count) for batch, count in data.batches(batch_size)]
-        self.program = compiler.recognise(model, self._batches[0][0], options)
-        self._labels = data.labels if labelled else self._exact.argmax(-1)
-        expect_classes(self._labels, self._exact.shape[-1])
+        with told_by_row(model, data):
+            self.program = compiler.recognise(model, self._batches[0][0], options)
+        read(data, self.program.inputs)
+        if data.labels is None:
+            self._labels = self._exact.argmax(-1)
+        else:
+            self._labels = expect_one_class_a_row(data)
+            expect_classes(data, self._exact.shape[-1])
 
     @cached_property
     def _exact(self) -> Tensor:
         return self._scores(self.program)
 
     def loss(self, moves: tuple[Move, ...]) -> Loss:
-        """Run the model with some approximations."""
+        """Run the model with some approximations, in float32."""
         scores = self._scores(self._variant(moves))
-        right = (scores.argmax(-1) == self._labels).double().mean().item()
-        exact = (self._exact.argmax(-1) == self._labels).double().mean().item()
-        changed = (scores.argmax(-1) != self._exact.argmax(-1)).double().mean().item()
+        return self._judged(scores, torch.ones(len(scores), dtype=torch.bool))
+
+    def simulated(self, moves: tuple[Move, ...]) -> Loss:
+        """Compile the model with some approximations and run the package simulated: in fixed point, as private runs do.
+
+        Ranges are calibrated on all of the data.
+        """
+        program = self._optimised(moves)
+        batches = [compiler.in_order(program, batch) for batch, _count in self._batches]
+        program, sites = compiler.with_ranges(program, batches, self._options)
+        with tempfile.TemporaryDirectory(prefix="mpccompile-") as folder:
+            simulation = FixedPointProgram(packages.write(program, sites, self._options, Path(folder)))
+            scores, answered = [], []
+            for seed, (batch, count) in enumerate(self._batches):
+                answer = simulation(batch, seed)
+                scores.append(class_scores(answer.outputs, len(next(iter(batch.values()))))[:count])
+                answered.append(torch.full((count,), not answer.exceeded))
+        return self._judged(torch.cat(scores), torch.cat(answered))
+
+    def _judged(self, scores: Tensor, answered: Tensor) -> Loss:
+        best = self._exact.argmax(-1)
+        classes = torch.where(answered, scores.argmax(-1), -1)
+        right, exact = (_share(found == self._labels) for found in (classes, best))
         error = (scores - self._exact).abs().amax(-1).double().mean().item()
-        return Loss(right, exact - right, changed, error)
+        return Loss(right, exact - right, _share(classes != best), error, _share(~answered))
 
     def seconds(self, moves: tuple[Move, ...]) -> Seconds:
         """Compile the model with some approximations, up to its plan, and price that."""
@@ -106,3 +138,7 @@ class Measure:
                 outputs = dict(zip(program.output.keys, flat, strict=True))
                 found.append(class_scores(outputs, len(next(iter(batch.values()))))[:count])
         return torch.cat(found)
+
+
+def _share(hits: Tensor) -> float:
+    return hits.double().mean().item()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mpccompile.tuning.sites import Move
 
 TAKEN, OVER_BUDGET, SAVES_NOTHING, OTHER_TAKEN = "taken", "over the budget", "saves nothing", "site has another"
+OVER_SIMULATED = "over the budget, simulated"
 
 Progress = Callable[[str, int, int], None]
 
@@ -20,7 +21,11 @@ class Measured(Protocol):
     """What a search asks of a model."""
 
     def loss(self, moves: tuple[Move, ...]) -> Loss:
-        """Return what some approximations lose together."""
+        """Return what some approximations lose together, in float32: quick, to choose by."""
+        ...
+
+    def simulated(self, moves: tuple[Move, ...]) -> Loss:
+        """Return what they lose in fixed point, as a private run would: slow, to confirm a choice."""
         ...
 
     def seconds(self, moves: tuple[Move, ...]) -> Seconds:
@@ -39,6 +44,7 @@ class Trial:
         loss: What is lost with it and what was taken; None when it saves nothing and was not run.
         added: Accuracy lost by it beyond what was taken.
         verdict: What became of it; empty while that is open.
+        simulated: What is lost with it and what was taken in a simulated run; None when that was not run.
     """
 
     move: Move
@@ -47,6 +53,7 @@ class Trial:
     loss: Loss | None = None
     added: float = 0.0
     verdict: str = ""
+    simulated: Loss | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,9 @@ class Found:
         trials: Every approximation at every site.
         exact: What the model takes without any.
         tuned: What it takes with those taken.
-        loss: What those lose.
+        loss: What those lose in float32.
+        baseline: What the exact model loses in a simulated run; None when nothing was simulated.
+        simulated: What the model loses in one with those taken.
     """
 
     moves: tuple[Move, ...]
@@ -66,6 +75,8 @@ class Found:
     exact: Seconds
     tuned: Seconds
     loss: Loss
+    baseline: Loss | None = None
+    simulated: Loss | None = None
 
 
 class Search:
@@ -75,16 +86,20 @@ class Search:
     measured again beside what has been taken since, and decided on when it still is the first (lazy greedy: Minoux,
     "Accelerated greedy algorithms for maximizing submodular set functions", 1978). One that does not fit is
     left for the end; one that saves more than what its site has may take its place. Savings add up but for rounds that
-    run side by side, so all of it is priced again before one is taken.
+    run side by side, so all of it is priced again before one is taken; and it is simulated, as float32 leaves out what
+    fixed point adds. What loses too much then is left, and the next best is tried.
 
     Args:
         measured: The model.
         budget: Most accuracy that may be lost.
         finest: The smallest accuracy that counts, one example: what loses nothing ranks as if it lost half of it.
         progress: Told what is measured, how much is done, and how much there is at least.
+        simulate: Whether to confirm by simulations what is taken.
     """
 
-    def __init__(self, measured: Measured, budget: float, finest: float, progress: Progress) -> None:
+    def __init__(
+        self, measured: Measured, budget: float, finest: float, progress: Progress, *, simulate: bool = True
+    ) -> None:
         self._measured = measured
         self._budget = budget
         self._finest = finest
@@ -94,6 +109,8 @@ class Search:
         self._loss = measured.loss(())
         self._exact = self._tuned = measured.seconds(())
         self._trials: dict[Move, Trial] = {}
+        self._simulate = simulate
+        self._baseline = self._confirmed = self._simulated((), 0)
 
     def run(self, moves: tuple[Move, ...]) -> Found:
         """Try the moves and return what was taken."""
@@ -104,9 +121,10 @@ class Search:
         while candidates := self._open() or self._second_chances():
             best = max(candidates, key=self._rank)
             fresh = best.loss is not None and best.beside == self._beside(best)
-            self._trials[best.move] = replace(best, verdict=self._decide(best)) if fresh else self._lost(best)
+            self._trials[best.move] = self._decided(best) if fresh else self._lost(best)
         self._progress("", self._done, self._done)
-        return Found(self._taken, tuple(self._trials.values()), self._exact, self._tuned, self._loss)
+        trials, seconds = tuple(self._trials.values()), (self._exact, self._tuned)
+        return Found(self._taken, trials, *seconds, self._loss, self._baseline, self._confirmed)
 
     def _open(self) -> list[Trial]:
         return [trial for trial in self._trials.values() if not trial.verdict]
@@ -114,7 +132,11 @@ class Search:
     def _second_chances(self) -> list[Trial]:
         """Open again what did not fit beside less than is taken now: losses can make up for each other."""
         for trial in list(self._trials.values()):
-            if trial.verdict == OVER_BUDGET and trial.beside != self._beside(trial) and self._gain(trial) > 0:
+            if (
+                trial.verdict in {OVER_BUDGET, OVER_SIMULATED}
+                and trial.beside != self._beside(trial)
+                and self._gain(trial) > 0
+            ):
                 self._trials[trial.move] = replace(trial, verdict="")
         return self._open()
 
@@ -147,19 +169,28 @@ class Search:
         self._tell(f"running {trial.move.site.module_path}: {trial.move.name}", len(self._open()))
         beside = self._beside(trial)
         loss = self._measured.loss((*beside, trial.move))
-        return replace(trial, beside=beside, loss=loss, added=loss.lost - self._loss.lost)
+        return replace(trial, beside=beside, loss=loss, added=loss.lost - self._loss.lost, simulated=None)
 
-    def _decide(self, trial: Trial) -> str:
+    def _simulated(self, moves: tuple[Move, ...], left: int) -> Loss | None:
+        if not self._simulate:
+            return None
+        self._tell(f"simulating {moves[-1].site.module_path if moves else 'the exact model'}", left)
+        return self._measured.simulated(moves)
+
+    def _decided(self, trial: Trial) -> Trial:
         if trial.loss is None or trial.loss.lost > self._budget:
-            return OVER_BUDGET
+            return replace(trial, verdict=OVER_BUDGET)
         moves = (*self._beside(trial), trial.move)
         self._tell("pricing what is taken", len(self._open()))
         seconds = self._measured.seconds(moves)
         if seconds.total >= self._tuned.total:
-            return SAVES_NOTHING
-        self._taken, self._tuned, self._loss = moves, seconds, trial.loss
+            return replace(trial, verdict=SAVES_NOTHING)
+        simulated = self._simulated(moves, len(self._open()))
+        if simulated is not None and simulated.lost > self._budget:
+            return replace(trial, verdict=OVER_SIMULATED, simulated=simulated)
+        self._taken, self._tuned, self._loss, self._confirmed = moves, seconds, trial.loss, simulated
         self._close_others(trial)
-        return TAKEN
+        return replace(trial, verdict=TAKEN, simulated=simulated)
 
     def _close_others(self, taken: Trial) -> None:
         """Give up what a site had, and what would save less there than it has now."""

@@ -10,10 +10,11 @@ from mpccompile.tuning.search import TAKEN
 
 if TYPE_CHECKING:
     from mpccompile.ir.network import Seconds
+    from mpccompile.tuning.measure import Loss
     from mpccompile.tuning.search import Trial
     from mpccompile.tuning.tune import Tuned
 
-COLUMNS = ("saves alone", "accuracy lost", "answers changed", "mean error")
+COLUMNS = ("saves alone", "accuracy lost", "answers changed", "mean error", "simulated: lost", "changed")
 
 
 def table(tuned: Tuned) -> Table:
@@ -26,14 +27,18 @@ def table(tuned: Tuned) -> Table:
     for name in COLUMNS:
         result.add_column(name, justify="right")
     result.add_column("")
+    if found.baseline is not None:
+        result.add_row("the exact model", *[""] * 5, *_simulated(found.baseline), "")
     order = {move: index for index, move in enumerate(found.moves)}
     for trial in sorted(found.trials, key=lambda one: order.get(one.move, len(order))):
         result.add_row(*_row(trial), style="bold" if trial.verdict == TAKEN else None)
     saved = found.exact.total - found.tuned.total
     result.caption = (
-        f"Losses are of a row together with those taken before it. A call of {tuned.batch_size} is estimated to take"
+        f"Losses are of a row together with those taken before it, in float32; what was to be taken was simulated too,"
+        f" in fixed point. A call of {tuned.batch_size} is estimated to take"
         f" {_parts(found.exact)}; with what is taken {_parts(found.tuned)}, {saved / found.exact.total:.1%} less."
-        f" That loses {found.loss.lost:.1%} of accuracy and changes {found.loss.changed:.1%} of the answers."
+        f" That loses {tuned.loss.lost:.1%} of accuracy and changes {tuned.loss.changed:.1%} of the answers,"
+        f" {'in float32' if found.simulated is None else 'simulated'}."
     )
     return result
 
@@ -42,7 +47,15 @@ def _row(trial: Trial) -> list[str]:
     move, loss = trial.move, trial.loss
     lost = [""] * 3 if loss is None else [f"{loss.lost:.1%}", f"{loss.changed:.1%}", f"{loss.error:.2g}"]
     name = f"{move.site.function}={move.name}"
-    return [move.site.module_path or "the model itself", name, f"{1000 * trial.saved:.1f} ms", *lost, trial.verdict]
+    cells = [move.site.module_path or "the model itself", name, f"{1000 * trial.saved:.1f} ms", *lost]
+    return [*cells, *_simulated(trial.simulated), trial.verdict]
+
+
+def _simulated(loss: Loss | None) -> list[str]:
+    if loss is None:
+        return ["", ""]
+    refused = f", {loss.refused:.1%} refused" if loss.refused else ""
+    return [f"{loss.lost:.1%}", f"{loss.changed:.1%}{refused}"]
 
 
 def _parts(seconds: Seconds) -> str:

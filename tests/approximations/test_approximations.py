@@ -12,6 +12,7 @@ from mpccompile.approximations import APPROXIMATIONS, check, named
 from mpccompile.errors import OptionError
 from mpccompile.ir import ops
 from mpccompile.options import Options
+from tests.approximations.rounding import rounding_bound
 from tests.models import FAMILIES
 
 
@@ -78,12 +79,14 @@ def test_private_answers_are_those_of_the_approximated_model(family, padding_mas
 
     model, inputs = FAMILIES[family](padding_mask=padding_mask)
     options = Options(gelu="quad", softmax=softmax)
-    expected = compiler.approximate(compiler.recognise(model, inputs, options), options).reference[0]
+    program = compiler.approximate(compiler.recognise(model, inputs, options), options)
+    expected = program.reference[0]
     with mpccompile.compile(model, example_inputs=inputs, options=options) as private:
         answer = private(**inputs).logits
         profile = private.last_profile()
-    # A row of 2ReLU whose scores hardly rise above zero is divided by a small sum, which rounding moves more.
-    assert float((answer - expected).abs().max()) < {"2quad": 2e-3, "2relu": 1e-2}[softmax]
+    # A row of 2ReLU whose scores hardly rise above zero is divided by a small sum: 2e-4 more for BERT, 8e-3 for GPT-2.
+    more = rounding_bound(program) if softmax == "2relu" else 0.0
+    assert float((answer - expected).abs().max()) < 2e-3 + more
     assert profile.static_agrees
 
 

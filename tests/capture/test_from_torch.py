@@ -223,6 +223,11 @@ def test_a_model_with_randomness_is_refused():
 def test_half_precision_is_refused():
     with pytest.raises(CaptureFailed, match=r"0.weight is bfloat16.*model.float\(\)"):
         capture(mlp()[0].to(torch.bfloat16), mlp()[1])
+    model, inputs = mlp()
+    with torch.no_grad():
+        model[2].bias[1] = torch.nan
+    with pytest.raises(CaptureFailed, match=r"The weight 2.bias holds NaN or infinity"):
+        capture(model, inputs)
 
 
 def test_weights_elsewhere_than_on_the_cpu_are_refused():

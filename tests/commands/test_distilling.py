@@ -9,8 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from mpccompile import cli
-from mpccompile.commands.distilling import _config
-from mpccompile.distill.config import Stage
 from mpccompile.errors import OptionError
 from tests.distill.test_run import rows
 
@@ -75,8 +73,9 @@ def test_an_approximation_that_is_not_there_is_told_before_anything_is_trained(c
     [
         (["distill_factories:teacher", "-o", "out"], "--data"),
         (["distill_factories:teacher", "--data", "distill_factories:texts"], "--output"),
-        (["distill_factories:bare", "--data", "distill_factories:texts", "-o", "out"], "no example inputs"),
+        (["distill_factories:bare", "--data", "a:b", "-o", "out", "--gelu", "quad"], "no example inputs"),
         (["distill_factories:teacher", "--data", "a:b", "-o", "out", "--ablations"], "--test"),
+        (["distill_factories:teacher", "--data", "a:b", "-o", "out", "--test", "a:b"], "it is for --ablations"),
     ],
 )
 def test_what_is_missing_is_a_usage_error(call, arguments, message):
@@ -85,17 +84,13 @@ def test_what_is_missing_is_a_usage_error(call, arguments, message):
     assert message in done.output
 
 
-def test_settings_are_fields_of_the_config():
-    config = _config(
-        ["seed=3", "layers.epochs=20", "logits=none", "labels.epochs=2", "device=cuda", "count_padding=true"]
-    )
-    assert (config.seed, config.layers, config.logits) == (3, Stage(20, 5e-5), None)
-    assert (config.labels, config.device, config.count_padding) == (Stage(2, 5e-5), "cuda", True)
-
-
-@pytest.mark.parametrize(
-    "setting", ["seed", "seed=many", "colour=1", "layers.colour=1", "seed.epochs=1", "mpcformer=1", "layers.epochs=x"]
-)
-def test_a_setting_that_means_nothing_is_told(setting):
-    with pytest.raises(OptionError, match="is no setting"):
-        _config([setting])
+def test_a_student_that_is_the_teacher_is_refused(call, tmp_path):
+    options = ["--data", "distill_factories:texts", "-o", "out"]
+    done = call("distill_factories:teacher", *options)
+    assert isinstance(done.exception, OptionError)
+    assert "nothing is approximated" in str(done.exception)
+    assert not (tmp_path / "out").exists()
+    labels = ["--set", "labels.epochs=1", "--set", "layers.epochs=1"]
+    done = call("distill_factories:teacher", *options, *labels, "--set", "logits=none")
+    assert done.exit_code == 0, done.output
+    assert "only the stage of labels has something to learn" in done.stderr

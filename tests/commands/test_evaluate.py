@@ -58,17 +58,20 @@ def test_a_package_and_an_npz(call, package):
     assert found["scores"][2]["accuracy"]["value"] == 0.6
     assert found["scores"][2]["agreement"]["value"] == 1.0
     assert found["forecast"]["same"] == 10
-    with pytest.raises(InputError, match="the data has no labels, it holds input"):
+    with pytest.raises(InputError, match=r"there are no labels, only input at bare.npz"):
         call(package, "--data", "bare.npz")
-    with pytest.raises(OptionError, match="--batch-size is for a factory"):
-        call(package, "--data", "test.npz", "--batch-size", "4")
+    for option in (("--batch-size", "4"), ("--option", "gelu=quad"), ("--calibration", "test.npz")):
+        with pytest.raises(OptionError, match=f"{option[0]} cannot change a package, which has been compiled"):
+            call(package, "--data", "test.npz", *option)
 
 
 def test_a_factory_and_a_function(call):
     text = call("evaluate_cases:model", "--data", "evaluate_cases:batches", "--calibration", "evaluate_cases:data")
     assert "Sequential: 40 examples, 8 to a call" in text
     assert "80.0%" in text
-    with pytest.raises(InputError, match="data of type NoneType"):
+    with pytest.raises(InputError, match="a NoneType is no data set at evaluate_cases:nothing"):
         call("evaluate_cases:model", "--data", "evaluate_cases:nothing")
     with pytest.raises(OptionError, match="has no missing"):
         call("evaluate_cases:model", "--data", "evaluate_cases:missing")
+    with pytest.raises(OptionError, match=r"there is no folder absent. Give the folder of a package, or a factory"):
+        call("absent", "--data", "evaluate_cases:data")

@@ -10,7 +10,7 @@ import pytest
 from mpccompile.distill import ablations
 from mpccompile.distill.ablations import ARMS, Ablations, Outcome, Plan, ablate
 from mpccompile.distill.config import DistillationConfig, Stage
-from mpccompile.errors import DataError, DistillationError, OptionError
+from mpccompile.errors import DataError, DistillationError, Diverged, OptionError
 from tests import models
 from tests.distill.approximate import student_of
 from tests.distill.test_run import rows
@@ -79,7 +79,7 @@ def test_an_arm_that_there_is_none_of_is_refused():
 
 
 def test_reporting_needs_labels():
-    with pytest.raises(DataError, match="there are no labels at test"):
+    with pytest.raises(DataError, match="there are no labels, only input_ids, attention_mask at test"):
         run(test={name: column for name, column in rows(4).items() if name != "labels"})
 
 
@@ -92,4 +92,30 @@ def test_the_table_has_mean_and_deviation():
     found = Ablations((Outcome("full", 0, 0.5, 1.0), Outcome("full", 1, 0.7, 3.0), Outcome("teacher", 0, 0.9, 0.0)))
     assert found.metrics("full") == [0.5, 0.7]
     cells = [list(column.cells) for column in found.table().columns]
-    assert cells == [["full", "teacher"], ["0.6000", "0.9000"], ["0.1414", ""], ["2", "1"], ["2.0", "0.0"]]
+    assert cells == [["full", "teacher"], ["0.6000", "0.9000"], ["0.1414", ""], ["2", "1"], ["2.0", "0.0"], ["", ""]]
+
+
+def test_an_arm_that_diverges_does_not_end_the_others(tmp_path):
+    wild = replace(CONFIG, logits=Stage(9, 1e18))
+    plan = Plan(("full", "w/o stage 2", "w/o stage 1"), (1, 2), tmp_path, progress=False)
+    kept = []
+    found = run(config=wild, plan=plan, keep=lambda outcome, _student: kept.append(outcome.arm))
+    assert kept == ["w/o stage 2"] * 2
+    assert [len(found.metrics(arm)) for arm in plan.arms] == [0, 2, 0]
+    with (tmp_path / "ablations.csv").open() as file:
+        written = {(row["arm"], row["seed"]): row for row in csv.DictReader(file)}
+    assert len(written) == 8
+    assert written["full", "2"]["metric"] == ""
+    # Six steps of the first stage went well.
+    assert int(written["full", "1"]["note"].split()[3].rstrip(":")) > 6
+    assert "of the stage of logits is NaN or infinite" in written["full", "1"]["note"]
+    cells = [list(column.cells) for column in found.table().columns]
+    assert cells[1][cells[0].index("full")] == ""
+    assert cells[5][cells[0].index("full")].startswith("seed 1 diverged at step ")
+
+
+def test_where_everything_diverges_there_is_nothing_to_compare(tmp_path):
+    wild = replace(CONFIG, layers=Stage(30, 1e18))
+    with pytest.raises(Diverged, match="of the stage of layers is NaN"):
+        run(config=wild, plan=Plan(("full", "w/o stage 2"), (1,), tmp_path, progress=False))
+    assert "diverged" in (tmp_path / "ablations.csv").read_text()

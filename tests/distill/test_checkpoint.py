@@ -12,7 +12,7 @@ from mpccompile.distill import checkpoint
 from mpccompile.distill.checkpoint import State
 from mpccompile.errors import DistillationError
 
-RUN = {"config": "a", "data": "b"}
+RUN = {"config": "{}", "data": "b"}
 
 
 @pytest.fixture
@@ -52,16 +52,16 @@ def test_a_kill_in_mid_write_leaves_the_last_checkpoint(saved):
 
 
 def test_another_run_is_told_what_differs(saved):
-    with pytest.raises(DistillationError, match="of another run: its data differ"):
+    with pytest.raises(DistillationError, match="of another run: its data differs"):
         checkpoint.load(saved, RUN | {"data": "c"})
-    with pytest.raises(DistillationError, match="its teacher differ"):
+    with pytest.raises(DistillationError, match="its teacher differs"):
         checkpoint.load(saved, RUN | {"teacher": "t"})
 
 
 def test_a_damaged_file_is_told(saved):
     path = saved / checkpoint.FILE
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(DistillationError, match="cannot be read"):
+    with pytest.raises(DistillationError, match=r"cannot be read .* Restore it from a copy, or delete it"):
         checkpoint.load(saved, RUN)
     checkpoint.save_tensors(path, {"w": torch.zeros(1)}, {}, "something else")
     with pytest.raises(DistillationError, match="no checkpoint of a distillation"):

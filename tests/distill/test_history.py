@@ -41,9 +41,9 @@ def test_a_log_that_is_too_short_is_told(tmp_path):
     path = tmp_path / "log.csv"
     with Log(path) as log:
         log.add(record(1))
-    with pytest.raises(DistillationError, match="ends at step 1, the checkpoint at 2"):
+    with pytest.raises(DistillationError, match=r"ends at step 1, the checkpoint at 2.*from a copy, or delete both"):
         read(path, up_to=2)
-    with pytest.raises(DistillationError, match="cannot be read"):
+    with pytest.raises(DistillationError, match=r"cannot be read .*restore the log"):
         read(tmp_path / "absent.csv", up_to=2)
 
 

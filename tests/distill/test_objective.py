@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mpccompile.distill.data import Table
+from mpccompile.data.table import Table
 from mpccompile.distill.objective import Batch, Metric, batches
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import functools
 import os
 import signal
@@ -145,6 +146,29 @@ def test_a_run_goes_on_bit_for_bit(tmp_path, monkeypatch, stop, dropout):
     ]
 
 
+@pytest.mark.parametrize("stop", [7, 16])
+def test_what_has_not_begun_may_change(tmp_path, monkeypatch, stop):
+    validation = rows(5, seed=1)
+    changed = replace(SHORT, logits=Stage(2, 5e-3), checkpoint_steps=5, temperature=2.0)
+    step = Trainer._step
+
+    def stopping(self, *arguments):
+        if self._state.total == stop:
+            raise KeyboardInterrupt
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "_step", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        distilled(config=SHORT, validation=validation, folder=tmp_path)
+    monkeypatch.setattr(Trainer, "_step", step)
+    again, whole = distilled(config=changed, validation=validation, folder=tmp_path), whole_run(changed)
+    assert same(again, whole)
+    assert [replace(each, seconds=0) for each in again.history] == [replace(each, seconds=0) for each in whole.history]
+    # The folder is now of the changed run.
+    with pytest.raises(DistillationError, match=r"logits.epochs was 2 and is 4; .*temperature was 2.0 and is 1.0"):
+        distilled(config=SHORT, validation=validation, folder=tmp_path)
+
+
 SCRIPT = """
 import sys, time
 from mpccompile.distill.trainer import Trainer
@@ -183,9 +207,9 @@ def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):
 
 def test_a_folder_of_another_run_is_refused(tmp_path):
     distilled(folder=tmp_path)
-    with pytest.raises(DistillationError, match="its config differ"):
+    with pytest.raises(DistillationError, match=r"another run: seed was 42 and is 1 at"):
         distilled(folder=tmp_path, config=replace(SHORT, seed=1))
-    with pytest.raises(DistillationError, match="its data differ"):
+    with pytest.raises(DistillationError, match="its data differs"):
         distilled(folder=tmp_path, data=rows(seed=5))
 
 
@@ -196,7 +220,8 @@ def test_a_number_that_is_none_is_traced_to_its_place(tmp_path):
     broken["bert.encoder.layer.1.output.dense.bias"][:] = torch.inf
     from mpccompile.distill.graphs import with_weights
 
-    with pytest.raises(DistillationError, match=r"loss of step 1 of the stage of layers .*layer\.1\.output\.dense\.b"):
+    place = r"layer\.1\.output\.dense\.bias"
+    with pytest.raises(DistillationError, match=rf"step 1 of the stage of layers .*{place}.* before it was trained"):
         distilled(student=with_weights(student, broken), folder=tmp_path / "bad")
 
 
@@ -280,3 +305,21 @@ def test_everything_is_written(tmp_path):
     svg = (tmp_path / "out" / "loss.svg").read_text()
     result.save(tmp_path / "again")
     assert (tmp_path / "again" / "loss.svg").read_text() == svg
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "log.csv", "config.json", "loss.svg", "loss.png"])
+def test_a_result_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch, file):
+    result = distilled(config=replace(SHORT, layers=Stage(1, 1e-3), logits=None))
+    result.save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    move = Path.replace
+
+    def full(self, target):
+        if Path(target).name == file:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(DistillationError, match=rf"No space left on device.* at .*{file}.* Make room or choose"):
+        result.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

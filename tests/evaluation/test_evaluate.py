@@ -94,7 +94,7 @@ def test_a_package_on_disk_needs_no_model(tmp_path):
     [
         ({"input": torch.zeros(20, 9)}, "input input has shape"),
         ({"input": torch.zeros(20, 8, dtype=torch.long)}, "dtype"),
-        ({"labels": torch.full((20,), 3)}, "the labels go from 3 to 3"),
+        ({"labels": torch.full((20,), 3)}, "labels hold 3, a class outside 0..2 at row 0 of data"),
         ({"other": torch.zeros(20, 8)}, "other"),
     ],
 )
@@ -139,3 +139,25 @@ def test_approximated_packages_have_plaintext_only_with_their_model(tmp_path):
     assert [one.name for one in alone.scores] == ["approximated", "simulated"]
     assert alone["simulated"].agreement is None
     assert alone["simulated"].approximated_agreement.value == 1.0
+
+
+def test_an_id_outside_the_vocabulary_is_named_by_row(tmp_path):
+    model, data = bert_data()
+    first = {name: value[:4] for name, value in data.items() if name != "labels"}
+    private = mpccompile.compile(model, example_inputs=first)
+    private.save(tmp_path / "bert")
+    data["input_ids"][6, 2] = 60
+    for target in (private, tmp_path / "bert"):
+        with pytest.raises(InputError, match=r"input input_ids holds 60, an id outside 0..59 at row 6 of data"):
+            mpccompile.evaluate(target, data, ways=("plaintext", "simulated"))
+    data["input_ids"][1, 2] = -7
+    with pytest.raises(InputError, match=r"holds -7, an id outside 0..59 at row 1 of data"):
+        mpccompile.evaluate(mpccompile.compile(model), data, ways=("plaintext", "simulated"))
+
+
+def test_a_model_that_is_not_the_packages_is_told(compiled, tmp_path):
+    private, data = compiled
+    private.save(tmp_path / "package")
+    other = torch.nn.Linear(9, 3)
+    with pytest.raises(InputError, match=r"Linear fails on the data with RuntimeError: .* that it was compiled of"):
+        mpccompile.evaluate(tmp_path / "package", data, model=other, ways=("plaintext", "simulated"))

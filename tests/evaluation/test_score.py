@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mpccompile.errors import InputError
-from mpccompile.evaluation.score import Answers, class_scores, expect_classes, forecast, score
+from mpccompile.evaluation.score import Answers, class_scores, forecast, score
 
 LABELS = torch.tensor([0, 1, 1, 0])
 
@@ -61,9 +61,3 @@ def test_class_scores_are_the_logits_or_the_first_output():
     assert class_scores({"a": first, "b": logits}, 2) is first
     with pytest.raises(InputError, match="no score for each class"):
         class_scores({"logits": torch.zeros(2, 3, 4)}, 2)
-
-
-def test_labels_must_be_classes():
-    expect_classes(LABELS, 2)
-    with pytest.raises(InputError, match="the labels go from 0 to 1, the model has classes 0 to 0"):
-        expect_classes(LABELS, 1)

@@ -241,7 +241,7 @@ SWEEP = [
 
 
 @pytest.mark.parametrize("name", INVERSES)
-@pytest.mark.parametrize("scope", [(0.5, 4.0), (0.5, 40.0)])
+@pytest.mark.parametrize("scope", [(0.5, 4.0), (0.5, 40.0), (0.5, 1500.0)])
 def test_an_inverse_out_of_range_is_reported_or_right(name, scope):
     outside = [value for value in SWEEP if not scope[0] <= value <= scope[1]]
     prepared = Prepared(checked(lambda a: getattr(mpc, name)(a, scope=scope)), share(torch.ones(2)))

@@ -284,7 +284,7 @@ def curves() -> list[Case]:
     cases.append(Case("gelu", (Secret(spread(-6, 6, 500)),), CURVE, {"approximate": "tanh"}, tanh, label="by tanh"))
     cases.append(Case("relu", (Secret(torch.cat([EXTREME, HUGE])),), EXACT))
     for op in ("reciprocal", "rsqrt"):
-        for low, high in [(0.5, 4.0), (8.0, 80.0), (0.01, 0.2)]:
+        for low, high in [(0.5, 4.0), (8.0, 80.0), (0.01, 0.2), (0.05, 261.0)]:
             largest = 1 / low if op == "reciprocal" else low**-0.5
             bound = 4e-5 * largest + UNIT
             operand = Secret(spread(low, high, 300))

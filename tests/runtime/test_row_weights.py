@@ -9,13 +9,17 @@ from mpccompile.errors import RangeExceeded
 from mpccompile.ir import ops
 from mpccompile.runtime import functions as mpc
 from mpccompile.runtime.forms import LEAST_TOTAL
-from mpccompile.runtime.inverse import result_bits
+from mpccompile.runtime.inverse import ACCURACY, result_bits
 from mpccompile.runtime.row_weights import SQUARE_BITS, largest_weight
 from tests.runtime.pair import plan_of, run_call, share, values
 from tests.runtime.test_softmax import MASKS, scores
 
 UNIT = 2.0**-16
 TOLERANCE = 1e-4
+INVERSE_BOUND = ACCURACY + 2.0**-19
+"""Of one over a sum: that of the series, and what rounds its argument, of 24 bits and down to a 16th of its largest."""
+EXACT_BOUND = INVERSE_BOUND + UNIT
+"""Of 2ReLU's weights of exact scores: a sum is exact, however small, so that only its inverse and the result round."""
 BOUND = 2e-4
 """Weights of 20 significant bits over an inverse within 2e-5, which a unit of its sum may add to."""
 
@@ -104,8 +108,8 @@ def test_2relu_of_a_row_without_a_positive_score_is_zero():
     result = private("2relu", x, None, mpc.SoftmaxRange(-4.0, 4.0, ((LEAST_TOTAL, 10.0),)))
     assert not result[0].any()
     assert result[1, 3] == pytest.approx(1.0, abs=BOUND)
-    assert result[2, 5] == pytest.approx(0.25, abs=2e-3)
-    assert float((result - ops.softmax(x, None, "2relu")).abs().max()) <= 2e-3
+    assert result[2, 5] == pytest.approx(0.25, abs=EXACT_BOUND)
+    assert float((result - ops.softmax(x, None, "2relu")).abs().max()) <= EXACT_BOUND
 
 
 @pytest.mark.parametrize("largest", [0.02, 0.5, 30.0, 2000.0])
@@ -114,8 +118,27 @@ def test_2relu_divides_by_sums_of_any_size(largest):
     x = (x * largest / float(x.sum(-1).max()) / UNIT).round() * UNIT
     result = private("2relu", x, None, mpc.SoftmaxRange(-4.0, 4.0, ((LEAST_TOTAL, largest * 1.5),)))
     exact = ops.softmax(x, None, "2relu")
-    # A unit of a sum of 2^-6 is a thousandth of it.
-    assert float((result - exact).abs().max()) <= (2e-3 if largest < 1 else BOUND)
+    assert float((result - exact).abs().max()) <= EXACT_BOUND
+
+
+@pytest.mark.parametrize("largest", [0.02, 0.5, 30.0])
+def test_attending_rounds_a_mix_by_a_unit_over_the_sum(largest):
+    x = scores(64, 12, 1.0).abs() * torch.logspace(-6, 0, 64, base=2, dtype=torch.float64)[:, None]
+    x = (x * largest / float(x.sum(-1).max()) / UNIT).round() * UNIT
+    y = (scores(12, 8, 1.0, seed=1) / UNIT).round() * UNIT
+    scope = mpc.SoftmaxRange(-4.0, 4.0, ((LEAST_TOTAL, largest * 1.5),))
+
+    def program(a, b):
+        result = mpc.attend(a, b, None, "2relu", scope=scope, tolerance=TOLERANCE, bound=4.0)
+        mpc.check_ranges()
+        return result
+
+    gap = (values(run_call(program, share(x), share(y)).results) - ops.attend(x, y, None, "2relu")).abs().amax(-1)
+    # Scores and values are exact, and so are their products: the mix is rounded, then divided by the sum, then rounded.
+    bound = UNIT / x.sum(-1).clamp(min=LEAST_TOTAL) + float(y.abs().max()) * INVERSE_BOUND + UNIT
+    assert bool((gap <= bound).all())
+    # The bound is not idle: small sums do bring errors of a good part of it.
+    assert largest > 1 or float(gap.max()) > UNIT / LEAST_TOTAL / 4
 
 
 @pytest.mark.parametrize("score", [60.0, -80.0, 1e4, -3e5])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mpccompile.ir.network import Seconds
 from mpccompile.tuning.measure import Loss
-from mpccompile.tuning.search import OTHER_TAKEN, OVER_BUDGET, SAVES_NOTHING, TAKEN, Search
+from mpccompile.tuning.search import OTHER_TAKEN, OVER_BUDGET, OVER_SIMULATED, SAVES_NOTHING, TAKEN, Search
 from mpccompile.tuning.sites import Move, Site
 
 
@@ -15,13 +15,22 @@ def site(name, shape=(1,), function="gelu"):
 class Model:
     """Saves and loses what tables say; ``together`` is lost besides by any two moves."""
 
-    def __init__(self, saved, lost, together=0.0):
-        self.saved, self.lost, self.together = saved, lost, together
+    def __init__(self, saved, lost, together=0.0, rounding=None):
+        self.saved, self.lost, self.together, self.rounding = saved, lost, together, rounding or {}
+        self.simulations = []
         self.runs, self.prices = [], []
 
     def loss(self, moves):
         self.runs.append(moves)
-        lost = sum(self.lost[move] for move in moves) + self.together * (len(moves) > 1)
+        lost = self.lost_by(moves)
+        return Loss(1 - lost, lost, lost, lost)
+
+    def lost_by(self, moves):
+        return sum(self.lost[move] for move in moves) + self.together * (len(moves) > 1)
+
+    def simulated(self, moves):
+        self.simulations.append(moves)
+        lost = self.lost_by(moves) + sum(self.rounding.get(move, 0.0) for move in moves)
         return Loss(1 - lost, lost, lost, lost)
 
     def seconds(self, moves):
@@ -33,8 +42,8 @@ def verdicts(found):
     return {trial.move: trial.verdict for trial in found.trials}
 
 
-def run(model, moves, budget):
-    return Search(model, budget, 0.01, lambda *_step: None).run(moves)
+def run(model, moves, budget, **choices):
+    return Search(model, budget, 0.01, lambda *_step: None, **choices).run(moves)
 
 
 A, B, C = (Move(site(name, (size,)), "quad") for size, name in enumerate("abc", 1))
@@ -114,3 +123,21 @@ def test_progress_ends_where_it_should():
     assert [done for _what, done, _total in steps] == list(range(len(steps)))
     assert all(done <= total for _what, done, total in steps)
     assert steps[-1][1] == steps[-1][2]
+
+
+def test_what_breaks_the_budget_in_fixed_point_gives_way_to_the_next_best():
+    model = Model({A: 3.0, B: 2.0, C: 1.0}, {A: 0.0, B: 0.0, C: 0.2}, rounding={A: 0.5, B: 0.04})
+    found = run(model, (A, B, C), 0.05)
+    assert found.moves == (B,)
+    assert verdicts(found) == {A: OVER_SIMULATED, B: TAKEN, C: OVER_BUDGET}
+    # The exact model and what fitted in float32, in the order of the ranking; A once more beside B.
+    assert model.simulations == [(), (A,), (B,), (B, A)]
+    assert (found.baseline.lost, found.simulated.lost, found.loss.lost) == (0.0, 0.04, 0.0)
+    shown = {trial.move: None if trial.simulated is None else trial.simulated.lost for trial in found.trials}
+    assert shown == {A: 0.54, B: 0.04, C: None}
+
+
+def test_without_simulations_float32_decides():
+    model = Model({A: 3.0}, {A: 0.0}, rounding={A: 0.5})
+    found = run(model, (A,), 0.05, simulate=False)
+    assert (found.moves, model.simulations, found.baseline, found.simulated) == ((A,), [], None, None)

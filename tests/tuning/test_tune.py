@@ -42,10 +42,12 @@ def test_the_options_compile_to_what_was_promised(tuned):
     assert after.total < before.total
     first = {name: value[:8] for name, value in data.items() if name != "labels"}
     private = mpccompile.compile(model, example_inputs=first, **found.options)
-    result = mpccompile.evaluate(private, data, ways=("plaintext", "approximated"))
-    lost = result["plaintext"].accuracy.value - result["approximated"].accuracy.value
-    assert lost == pytest.approx(found.loss.lost)
-    assert result["approximated"].mean_error.value == pytest.approx(found.loss.error, rel=1e-3)
+    result = mpccompile.evaluate(private, data, ways=("plaintext", "approximated", "simulated"))
+    for name, loss in (("approximated", found.found.loss), ("simulated", found.loss)):
+        assert result["plaintext"].accuracy.value - result[name].accuracy.value == pytest.approx(loss.lost)
+        assert result[name].mean_error.value == pytest.approx(loss.error, rel=1e-3)
+    # Fixed point adds something of its own, and the exact model has only that.
+    assert 0 < found.found.baseline.error < 1e-2 < found.loss.error != found.found.loss.error
     assert {row.op for row in private.compile_for(first).statements} >= {"quadratic"}
 
 
@@ -57,6 +59,10 @@ def test_the_table_shows_the_trade_off(tuned):
     assert "lan: at most 60.0% of accuracy may be lost, 16 examples" in text
     assert text.index(TAKEN) < text.index(SAVES_NOTHING)
     assert "% less" in text
+    assert "the exact model" in text
+    rows = [line for line in text.splitlines() if "│" in line]
+    # Taken rows were simulated, the others show nothing there.
+    assert [line.split("│")[7].strip() != "" for line in rows] == [True, True, True, False, False]
     assert found.to_json()["options"] == found.options
 
 
@@ -94,5 +100,13 @@ def test_what_means_nothing_is_refused(change, kind, said):
 
 def test_labels_must_be_classes():
     model, data = mlp_data()
-    with pytest.raises(InputError, match="the labels go from 7"):
+    with pytest.raises(InputError, match=r"labels hold 7, a class outside 0..2"):
         mpccompile.tune(model, {**data, "labels": torch.full((20,), 7)}, budget=0.1)
+
+
+def test_an_id_outside_the_vocabulary_is_named_by_row():
+    model, data = bert_data(16)
+    for row in (13, 3):
+        data["input_ids"][row, 2] = 99
+        with pytest.raises(InputError, match=f"holds 99, an id outside 0..59 at row {row} of data"):
+            mpccompile.tune(model, data, budget=0.1, candidates={"gelu": ["quad"]})

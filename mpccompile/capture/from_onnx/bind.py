@@ -179,8 +179,7 @@ def _evaluated(operator: Operator, site: Site, operands: Sequence[Tensor | None]
     node = site.node
     try:
         answer: Answer = operator.rule(site, *operands)
-        if site.ignored():
-            raise Refused(f"its attribute {', '.join(site.ignored())} is not known")
+        site.check_attributes()
     except Refused as reason:
         raise UnsupportedOp(f"{node.op} cannot be imported: {reason}", where=str(node.origin)) from reason
     except Exception as error:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mpccompile.capture.from_onnx.shapes import Shapes, bound_shapes
-from mpccompile.capture.from_onnx.tensors import dtype_of
+from mpccompile.errors import InputError
 
 if TYPE_CHECKING:
     from mpccompile.capture.from_onnx.graph import Graph, Node
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 _PASSES = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Expand", "Slice", "Where"})
 _FEW = 2
+COUNT = 4
+"""How many batches calibrate the ranges of values."""
 
 
-def example_inputs(model: OnnxModel, shapes: Shapes, count: int = 1) -> list[dict[str, Tensor]]:
+def made_up(model: OnnxModel, shapes: Shapes, count: int = COUNT) -> list[dict[str, Tensor]]:
     """Return batches of made-up inputs.
 
     Token ids are spread over the table that is looked up with them; masks hide nothing; positions count up; segments
@@ -31,14 +33,60 @@ def example_inputs(model: OnnxModel, shapes: Shapes, count: int = 1) -> list[dic
     sizes = bound_shapes(model.graph.inputs, model.inputs, shapes)
     tables = _tables(model.graph)
     generator = torch.Generator().manual_seed(0)
-    types = {value.name: value.element_type for value in model.graph.inputs}
 
     def made(argument: str) -> Tensor:
         file = model.inputs[argument]
-        dtype = dtype_of(types[file], f"input {file}")
-        return _made(argument.lower(), sizes[argument], dtype, tables.get(file, _FEW), generator)
+        return _made(argument.lower(), sizes[argument], model.dtype(argument), tables.get(file, _FEW), generator)
 
     return [{argument: made(argument) for argument in model.inputs} for _ in range(count)]
+
+
+def from_arrays(model: OnnxModel, shapes: Shapes, arrays: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return arrays of many rows as batches of the shapes that are asked for; rows that fill no batch are left out.
+
+    An open dim is as large as in the arrays, but for the first one, of which a batch has one row.
+
+    Raises:
+        InputError: If an input is missing, or its rows have another shape.
+    """
+    named = {argument: arrays.get(file, arrays.get(argument)) for argument, file in model.inputs.items()}
+    missing = [argument for argument, array in named.items() if array is None]
+    if missing:
+        raise InputError(
+            f"input {', '.join(missing)} is missing", where="--data", hint=f"The file holds {', '.join(arrays)}."
+        )
+    held = {argument: array for argument, array in named.items() if array is not None}
+    sizes = bound_shapes(model.graph.inputs, model.inputs, {**_shapes_of(model, held, shapes), **shapes})
+    counts = []
+    for argument, array in held.items():
+        size = sizes[argument]
+        if array.shape[1:] != size[1:] or (size and len(array) < size[0]):
+            raise InputError(
+                f"input {argument} has shape {list(array.shape)} in the data, a call takes {list(size)}",
+                where="--data",
+                hint="Pad its rows to one length, or change --input-shape.",
+            )
+        counts.append(len(array) // size[0] if size else 1)
+    return [
+        {argument: _rows_of(array, sizes[argument], index, model.dtype(argument)) for argument, array in held.items()}
+        for index in range(min(counts))
+    ]
+
+
+def _shapes_of(model: OnnxModel, arrays: Mapping[str, Tensor], given: Shapes) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of arrays for the inputs whose dims are open and that nothing is said about."""
+    shapes = {}
+    for value in model.graph.inputs:
+        argument = next(name for name, file in model.inputs.items() if file == value.name)
+        told = {argument, value.name, *(axis.name for axis in value.axes or () if axis.size is None)} & set(given)
+        if not told and (value.axes is None or any(axis.size is None for axis in value.axes)):
+            rows = 1 if value.axes is None or not value.axes or value.axes[0].size is None else value.axes[0].size
+            shapes[argument] = (rows, *arrays[argument].shape[1:])
+    return shapes
+
+
+def _rows_of(array: Tensor, size: Sequence[int], index: int, dtype: torch.dtype) -> Tensor:
+    return (array[index * size[0] : (index + 1) * size[0]] if size else array).to(dtype)
 
 
 def _made(name: str, shape: Sequence[int], dtype: torch.dtype, rows: int, generator: torch.Generator) -> Tensor:
@@ -59,10 +107,10 @@ def _tables(graph: Graph) -> dict[str, int]:
     for node in graph.nodes:
         for name in node.inputs:
             users.setdefault(name, []).append(node)
-    return {value.name: min(found) for value in graph.inputs if (found := _rows(value.name, graph, users, set()))}
+    return {value.name: min(found) for value in graph.inputs if (found := _table_rows(value.name, graph, users, set()))}
 
 
-def _rows(name: str, graph: Graph, users: Mapping[str, list[Node]], seen: set[str]) -> list[int]:
+def _table_rows(name: str, graph: Graph, users: Mapping[str, list[Node]], seen: set[str]) -> list[int]:
     if name in seen:
         return []
     seen.add(name)
@@ -72,7 +120,7 @@ def _rows(name: str, graph: Graph, users: Mapping[str, list[Node]], seen: set[st
         if table is not None:
             found.append(table.dims[0])
         elif node.op in _PASSES:
-            found.extend(rows for output in node.outputs for rows in _rows(output, graph, users, seen))
+            found.extend(rows for output in node.outputs for rows in _table_rows(output, graph, users, seen))
     return found
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mpccompile.capture.from_onnx.constants import is_public
 from mpccompile.capture.from_onnx.origins import origin_of
-from mpccompile.capture.from_onnx.tensors import from_proto
+from mpccompile.capture.from_onnx.tensors import from_proto, short
 from mpccompile.errors import CaptureFailed
 from mpccompile.ir.program import Origin
 
@@ -144,6 +144,8 @@ def _attribute(proto: onnx.AttributeProto, folder: str) -> Any:
     value = onnx.helper.get_attribute_value(proto)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, float):
+        return short(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in value]
     return value

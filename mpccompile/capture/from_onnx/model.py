@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from mpccompile.capture.from_onnx import load
@@ -18,6 +19,7 @@ from mpccompile.capture.from_onnx.graph import Graph, needed
 from mpccompile.capture.from_onnx.names import identifier, parameter_path
 from mpccompile.capture.from_onnx.rewrites import join_safe_softmax
 from mpccompile.capture.from_onnx.shapes import check_inputs
+from mpccompile.capture.from_onnx.tensors import dtype_of
 from mpccompile.capture.from_onnx.unsupported import check_supported
 
 if TYPE_CHECKING:
@@ -64,6 +66,11 @@ class OnnxModel(nn.Module):
             UnsupportedOp: If it holds operators that have no rule; all are listed.
         """
         return cls(load.read(Path(path)))
+
+    def dtype(self, argument: str) -> torch.dtype:
+        """Return the dtype of an input."""
+        (kind,) = [value.element_type for value in self.graph.inputs if value.name == self.inputs[argument]]
+        return dtype_of(kind, f"input {argument}")
 
     def bound(self, inputs: Mapping[str, Tensor], graph: Graph | None = None) -> BoundModel:
         """Return the module for inputs of these shapes.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from mpccompile.capture.from_onnx.graph import Node
+from mpccompile.capture.from_onnx.tensors import short
 
 Array = NDArray[np.generic]
 Answer = Tensor | Sequence[Tensor | None]
@@ -113,10 +114,12 @@ class Site:
         """Return an attribute that is a number."""
         return float(self.attribute(name, default))
 
-    def ignored(self) -> list[str]:
-        """Return the attributes that change the answer and that the rule has not asked for."""
-        set_ = [name for name, value in self.node.attributes.items() if not isinstance(value, int | str) or value]
-        return sorted(set(set_) - self.read - _HARMLESS)
+    def check_attributes(self) -> None:
+        """Refuse attributes that change the answer and that the rule, which has run, has not asked for."""
+        given = [name for name, value in self.node.attributes.items() if not isinstance(value, int | str) or value]
+        ignored = sorted(set(given) - self.read - _HARMLESS)
+        if ignored:
+            raise Refused(f"its attribute {', '.join(ignored)} is not known")
 
     @property
     def op(self) -> str:
@@ -145,7 +148,7 @@ class Site:
     def number(self, position: int) -> float | None:
         """Return an input that has to be known as one number."""
         value = self.constant(position)
-        return None if value is None else value.reshape(-1).tolist()[0]
+        return None if value is None else short(value.reshape(-1).tolist()[0])
 
     def axes(self, position: int = 1) -> list[int] | None:
         """Return axes, which are an attribute in older files and an input in newer ones."""
@@ -158,7 +161,7 @@ class Site:
         if not ranks:
             return list(operands)
         return [
-            operand if known is None or known.size != 1 or known.ndim > max(ranks) else known.item()
+            operand if known is None or known.size != 1 or known.ndim > max(ranks) else short(known.item())
             for operand, known in zip(operands, self.known, strict=False)
         ]
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mpccompile.capture.from_onnx.graph import Graph, Node
 
-SAFE_SOFTMAX = "mpccompile.SafeSoftmax"
-PADDING = "mpccompile.Padding"
-NO_PADDING = "mpccompile.NoPadding"
+INTERNAL = "mpccompile."
+"""What the operators begin with that no file has."""
+SAFE_SOFTMAX = f"{INTERNAL}SafeSoftmax"
+PADDING = f"{INTERNAL}Padding"
+NO_PADDING = f"{INTERNAL}NoPadding"
 _STEPS = 6
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mpccompile.errors import InputError
+from mpccompile.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     from mpccompile.capture.from_onnx.graph import Value
@@ -20,14 +20,14 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, list[int]]:
     """Read ``input_ids=1,128``, or ``batch=1`` for a named dim.
 
     Raises:
-        InputError: If a text means nothing.
+        OptionError: If a text means nothing.
     """
     shapes = {}
     for text in texts:
         name, _, sizes = text.partition("=")
         parts = sizes.replace("x", ",").split(",")
         if not name or not all(part.strip().isdigit() for part in parts):
-            raise InputError(f"{text!r} is no shape", where=FLAG, hint="Write it as input_ids=1,128.")
+            raise OptionError(f"{text!r} is no shape", where=FLAG, hint="Write it as input_ids=1,128.")
         shapes[name.strip()] = [int(part) for part in parts]
     return shapes
 

@@ -72,3 +72,8 @@ def from_proto(tensor: onnx.TensorProto, folder: str = "") -> Tensor:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its type where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def short(value: float) -> float:
+    """Return a float32 as the number its author wrote: 1e-12, not 9.999999960041972e-13. Whole numbers stay."""
+    return float(str(np.float32(value))) if isinstance(value, float) else value

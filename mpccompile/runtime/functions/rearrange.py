@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from mpccompile.runtime import views
 from mpccompile.runtime.functions.values import Secret, Value, fixed, raised_to, secret
-from mpccompile.runtime.openings import shared_view
-from mpccompile.runtime.party import Protocol, current
-from mpccompile.runtime.shared import ClientValue, Shared
+from mpccompile.runtime.openings import RING_BITS, draw, shared_view
+from mpccompile.runtime.party import Protocol, current, together
+from mpccompile.runtime.resident import keep
+from mpccompile.runtime.shared import ClientValue, Kept, Shared, Wire
 from mpccompile.runtime.statements import private_function
 
 
@@ -53,7 +54,13 @@ def take(x: Secret, dim: int, start: int, stop: int, step: int = 1) -> Protocol[
 
 @private_function
 def concat(xs: Sequence[Value], dim: int) -> Protocol[Shared]:
-    """Concatenate secrets (and public tensors among them); no message."""
+    """Concatenate secrets (and public tensors among them); no message, unless rows follow those that stay.
+
+    What stays is open under its masks already. So are the rows that follow it then, and all of it together.
+    """
+    first = xs[0]
+    if isinstance(first, Shared) and first.kept is not None and all(isinstance(x, Shared) for x in xs[1:]):
+        return (yield from _with_rows(first, first.kept, cast("Sequence[Shared]", xs[1:]), dim))
     bits = max(secret(x).frac_bits for x in xs if isinstance(x, Secret))
     shares = []
     for x in xs:
@@ -65,6 +72,16 @@ def concat(xs: Sequence[Value], dim: int) -> Protocol[Shared]:
     width = min(raised_to(secret(x), bits).bits for x in xs if isinstance(x, Secret))
     return Shared(torch.cat(shares, dim), bits, bits=width)
     yield ()
+
+
+def _with_rows(held: Shared, kept: Kept, new: Sequence[Shared], dim: int) -> Protocol[Shared]:
+    rows = yield from together(*(keep(x, kept.name, held.frac_bits) for x in new))
+    wires = [kept.wire, *(x.kept.wire for x in rows)]
+    share = torch.cat([held.share, *(x.share for x in rows)], dim)
+    mask = draw("concat", share.shape, *(wire.mask for wire in wires), params=(dim,))
+    return Shared(
+        share, held.frac_bits, [Wire(torch.cat([w.delta for w in wires], dim), mask, RING_BITS, held.frac_bits)]
+    )
 
 
 @private_function

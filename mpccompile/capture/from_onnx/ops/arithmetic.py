@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mpccompile.capture.from_onnx.registry import Refused, Site, at_first, imports
+from mpccompile.capture.from_onnx.tensors import short
 
 Unary = Callable[[Tensor], Tensor]
 
@@ -94,7 +95,7 @@ def div(site: Site, *operands: Tensor) -> Tensor:
 def power(site: Site, x: Tensor, y: Tensor) -> Tensor:
     """``x ** y``; private where y is a number that is known."""
     stored = site.stored[1] if site.known[1] is None else site.known[1]
-    answer = torch.pow(x, stored.item()) if stored is not None and stored.size == 1 else torch.pow(x, y)
+    answer = torch.pow(x, short(stored.item())) if stored is not None and stored.size == 1 else torch.pow(x, y)
     return answer.to(x.dtype)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mpccompile.capture.from_onnx.registry import Site, at_first, imports
 from mpccompile.capture.from_onnx.rewrites import NO_PADDING, PADDING
+from mpccompile.capture.from_onnx.tensors import short
 
 _COMPARISONS: dict[str, Callable[[Tensor, Tensor | float], Tensor]] = {
     "Equal": torch.eq,
@@ -88,7 +89,7 @@ def _filler(site: Site, position: int, operands: tuple[Tensor, ...]) -> Tensor |
     rank = max(operand.dim() for index, operand in enumerate(operands) if index != position)
     if known is None or known.size != 1 or known.ndim > rank or known.dtype.kind != "f":
         return operands[position]
-    return float(known.item())
+    return short(float(known.item()))
 
 
 @imports(PADDING, private=False)

@@ -1,0 +1,1 @@
+"""Data sets in memory, the same for training, tuning and evaluation, checked before anything is run."""
