@@ -107,6 +107,8 @@ def bind(graph: Graph, stored: Mapping[str, Held], inputs: Mapping[str, Tensor],
     binding = Binding(opset, {**stored, **given})
     with torch.no_grad():
         _run(graph.nodes, binding, keep=set(graph.outputs))
+    for name in graph.outputs:
+        binding.held(name)
     binding.steps[:] = _needed(binding, graph.outputs)
     return binding
 

@@ -36,7 +36,7 @@ def made_up(model: OnnxModel, shapes: Shapes, count: int = COUNT) -> list[dict[s
 
     def made(argument: str) -> Tensor:
         file = model.inputs[argument]
-        return _made(argument.lower(), sizes[argument], model.dtype(argument), tables.get(file, _FEW), generator)
+        return _made(argument.lower(), sizes[argument], model.types[argument], tables.get(file, _FEW), generator)
 
     return [{argument: made(argument) for argument in model.inputs} for _ in range(count)]
 
@@ -68,7 +68,7 @@ def from_arrays(model: OnnxModel, shapes: Shapes, arrays: Mapping[str, Tensor]) 
             )
         counts.append(len(array) // size[0] if size else 1)
     return [
-        {argument: _rows_of(array, sizes[argument], index, model.dtype(argument)) for argument, array in held.items()}
+        {argument: _rows_of(array, sizes[argument], index, model.types[argument]) for argument, array in held.items()}
         for index in range(min(counts))
     ]
 

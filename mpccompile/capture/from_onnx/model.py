@@ -37,6 +37,7 @@ class OnnxModel(nn.Module):
     Attributes:
         graph: What it computes, without what no output needs.
         inputs: The name in the file of each input, by the name it has as an argument.
+        types: The dtype of each input, by argument.
         name: Of the class that is generated from it.
     """
 
@@ -45,11 +46,11 @@ class OnnxModel(nn.Module):
         outputs = _wanted(source.graph.outputs)
         graph = replace(source.graph, outputs=outputs, nodes=needed(source.graph.nodes, outputs))
         check_supported(graph.nodes)
-        load.check(source)
         self.graph = join_safe_softmax(graph)
         self.graph = replace(self.graph, nodes=needed(self.graph.nodes, outputs))
         self.opset = source.opset
         self.inputs = _arguments(graph)
+        self.types = {argument: _type_of(graph, file) for argument, file in self.inputs.items()}
         self.name = class_name(source.path)
         self.held = {name: _held(self.graph, name, tensor) for name, tensor in self.graph.tensors().items()}
         self.paths = _paths(self.graph, self.held)
@@ -65,12 +66,11 @@ class OnnxModel(nn.Module):
             CaptureFailed: If it was written for operators older or newer than are known.
             UnsupportedOp: If it holds operators that have no rule; all are listed.
         """
-        return cls(load.read(Path(path)))
-
-    def dtype(self, argument: str) -> torch.dtype:
-        """Return the dtype of an input."""
-        (kind,) = [value.element_type for value in self.graph.inputs if value.name == self.inputs[argument]]
-        return dtype_of(kind, f"input {argument}")
+        source = load.read(Path(path))
+        model = cls(source)
+        # After what is missing was listed: to onnx an operator it does not know is a file that is not valid.
+        load.check(source)
+        return model
 
     def bound(self, inputs: Mapping[str, Tensor], graph: Graph | None = None) -> BoundModel:
         """Return the module for inputs of these shapes.
@@ -159,6 +159,11 @@ def _arguments(graph: Graph) -> dict[str, str]:
             name += "_"
         names[name] = value.name
     return names
+
+
+def _type_of(graph: Graph, name: str) -> torch.dtype:
+    (kind,) = [value.element_type for value in graph.inputs if value.name == name]
+    return dtype_of(kind, f"input {name}")
 
 
 def _held(graph: Graph, name: str, tensor: Tensor) -> Held:

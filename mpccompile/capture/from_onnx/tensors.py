@@ -6,6 +6,8 @@ computes little in unsigned integers of 16 bits and more, so that they are read 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import torch
@@ -74,6 +76,6 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def short(value: float) -> float:
+def short(value: Any) -> Any:
     """Return a float32 as the number its author wrote: 1e-12, not 9.999999960041972e-13. Whole numbers stay."""
     return float(str(np.float32(value))) if isinstance(value, float) else value
