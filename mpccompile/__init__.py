@@ -45,9 +45,10 @@ __all__ = [
 
 
 def compile(  # noqa: A001 - named as torch.compile is
-    model: nn.Module,
+    model: nn.Module | str | Path,
     *,
     example_inputs: Any = None,
+    input_shapes: Mapping[str, Sequence[int] | int] | None = None,
     options: Options | None = None,
     passes: Sequence[Pass] | None = None,
     **option_fields: Any,
@@ -55,20 +56,29 @@ def compile(  # noqa: A001 - named as torch.compile is
     """Return a private version of ``model``: call it as the model is called.
 
     Args:
-        model: A PyTorch module, such as a Hugging Face Transformer; it is not changed.
+        model: A PyTorch module, such as a Hugging Face Transformer, which is not changed; or the path of an ONNX file.
         example_inputs: A dict of tensors, or a list of dicts of which the first is captured and all calibrate the
             ranges of private values. Without it the first call captures and calibrates on its own inputs.
+        input_shapes: For an ONNX file without example inputs: shapes by input, or sizes by the name of an open dim. The
+            ranges come from made-up inputs then.
         options: What to compile for; fields can be given as keywords instead.
         passes: More passes after the exact ones.
         option_fields: Fields of :class:`Options`.
 
     Raises:
         OptionError: If an option means nothing.
+        InputError: If an ONNX file cannot be read, or does not take such inputs.
         CaptureFailed: If the model cannot be captured.
         UnsupportedOp: If it computes something on secrets that has no private implementation.
     """
+    from torch import nn
+
     from mpccompile import private
 
+    if not isinstance(model, nn.Module) or input_shapes is not None:
+        from mpccompile.capture.from_onnx.opened import opened
+
+        model, example_inputs = opened(model, example_inputs, input_shapes)
     return private.make(model, example_inputs, private.options_with(options, option_fields), passes)
 
 

@@ -19,10 +19,12 @@ from mpccompile.bench import command as bench
 from mpccompile.commands import distilling, pictures
 from mpccompile.commands.compile import compile_model
 from mpccompile.commands.evaluate import evaluate
+from mpccompile.commands.export import export
 from mpccompile.commands.generate import generate
-from mpccompile.commands.parameters import Arrays
+from mpccompile.commands.parameters import Arrays, AsJson
+from mpccompile.commands.passes import passes
 from mpccompile.commands.tune import tune
-from mpccompile.errors import MpcCompileError, OptionError
+from mpccompile.errors import MpcCompileError, OptionError, UnsupportedOp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,10 +47,12 @@ app = typer.Typer(
 app.add_typer(bench.app, name="bench")
 app.command("distill")(distilling.distill)
 app.command("compile")(compile_model)
+app.command()(export)
 app.command()(evaluate)
 app.command()(generate)
 app.command()(pictures.show)
 app.command()(tune)
+app.command()(passes)
 
 
 class By(Enum):
@@ -60,7 +64,6 @@ class By(Enum):
 
 Folder = Annotated[Path, typer.Argument(help="A compiled package.", show_default=False)]
 Outputs = Annotated[Path | None, typer.Option("--output", metavar="NPZ", help="Where the outputs go, by name.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[
     str | None, typer.Option("--device", help="Where the parties compute, cpu or cuda.", show_default=False)
 ]
@@ -200,25 +203,6 @@ def profile(
 
 
 @app.command()
-def passes(
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show what each replaces, and by what.")] = False,
-    json: AsJson = False,
-) -> None:
-    """List the passes that every compilation runs, in order, and the approximations that users may choose."""
-    from mpccompile.commands import show
-
-    with show.stages("starting"):
-        from mpccompile.approximations import APPROXIMATIONS
-        from mpccompile.compiler import EXACT_PASSES, RECOGNISERS
-
-        always = (*RECOGNISERS, *EXACT_PASSES)
-    if json:
-        show.passes_json(always, APPROXIMATIONS)
-    else:
-        show.passes_text(always, APPROXIMATIONS, verbose=verbose)
-
-
-@app.command()
 def doctor(json: AsJson = False) -> None:
     """Look at this machine, and run something small privately on it."""
     from dataclasses import asdict
@@ -308,7 +292,8 @@ def main() -> None:
     except SystemExit as end:
         code = end.code
     except MpcCompileError as error:
-        first, _, rest = str(error).partition("\n")
+        # A list of what has no rule is of use as a whole; below another error's first line is a worker's trace.
+        first, _, rest = (str(error), "", "") if isinstance(error, UnsupportedOp) else str(error).partition("\n")
         typer.echo(f"error: {first}", err=True)
         if rest:
             logging.getLogger("mpccompile").info("the rest of the error:\n%s", rest)

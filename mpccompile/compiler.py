@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from mpccompile.capture.from_torch import capture
+from mpccompile.capture import from_torch
+from mpccompile.capture.from_onnx import capture as from_onnx
+from mpccompile.capture.from_onnx.model import OnnxModel
 from mpccompile.codegen import package
 from mpccompile.codegen.ranges import calibrate, with_input_limits
 from mpccompile.errors import InputError
@@ -32,7 +34,9 @@ from mpccompile.passes.hoist_linear_before_views import hoist_linear_before_view
 from mpccompile.passes.hoist_takes import hoist_takes
 from mpccompile.passes.merge_parallel_linears import merge_parallel_linears
 from mpccompile.passes.recognise_gelu import recognise_gelu
+from mpccompile.passes.recognise_layer_norm import recognise_layer_norm
 from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
+from mpccompile.passes.recognise_silu import recognise_silu
 from mpccompile.passes.reorder_matmul_chains import reorder_matmul_chains
 from mpccompile.passes.replace_functions import replace_functions
 from mpccompile.passes.schedule_rounds import schedule_rounds
@@ -47,7 +51,7 @@ logger = logging.getLogger(__name__)
 Pass = Callable[[Program], Program]
 Observer = Callable[[Program, PassRecord], None]
 
-RECOGNISERS: tuple[Pass, ...] = (recognise_gelu, recognise_rms_norm)
+RECOGNISERS: tuple[Pass, ...] = (recognise_gelu, recognise_silu, recognise_rms_norm, recognise_layer_norm)
 """First, for stock CrypTen too: functions are named as the user meant them, and nothing is made cheaper."""
 
 EXACT_PASSES: tuple[Pass, ...] = (
@@ -118,6 +122,13 @@ def recognise(
     """Capture and lower a model, and name its functions as the user meant them."""
     program = with_table_rows(lower(capture(model, example_inputs, options)))
     return run_passes(program, RECOGNISERS, observer=observer)
+
+
+def capture(model: nn.Module, example_inputs: Mapping[str, Tensor] | Sequence[Tensor], options: Options) -> Program:
+    """Capture a module of torch, or an ONNX file that was read as one."""
+    if isinstance(model, OnnxModel):
+        return from_onnx.capture(model, example_inputs, options)
+    return from_torch.capture(model, example_inputs, options)
 
 
 def approximate(program: Program, options: Options, *, observer: Observer | None = None) -> Program:

@@ -65,7 +65,7 @@ def capture(model: nn.Module, inputs: Mapping[str, Any] | Sequence[Any], options
     with as_for_inference(model):
         kept = _answer(model, given)
         exported = _export(model, given)
-        module = _graph(exported, kept, positions)
+        module = _graph(exported, given, kept, positions)
     program = _program(module, exported, kept, tensors, secrecy).with_changes(name=type(model).__name__)
     if options.embedding == "public":
         program = program.with_changes(secret_attributes=program.secret_attributes - _looked_up(program))
@@ -198,11 +198,14 @@ def _export(model: nn.Module, given: Mapping[str, Any]) -> ExportedProgram:
     return exported
 
 
-def _graph(exported: ExportedProgram, kept: Kept, positions: Positions | None) -> fx.GraphModule:
+def _graph(
+    exported: ExportedProgram, given: Mapping[str, Any], kept: Kept, positions: Positions | None
+) -> fx.GraphModule:
     """Return the graph of plain calls: no guards, no constant inputs, only the kept outputs."""
     unlifted = exported.module(check_guards=False)
     unlifted.graph.set_codegen(fx.graph.CodeGen())
     module = copied(unlifted)
+    _name_inputs(module, given)
     annotate(module.graph)
     for node in reversed(list(module.graph.nodes)):
         if node.op == "call_function" and "assert" in str(node.target):
@@ -223,6 +226,18 @@ def _graph(exported: ExportedProgram, kept: Kept, positions: Positions | None) -
     tidy(module)
     _check_plain(module)
     return module
+
+
+def _name_inputs(module: fx.GraphModule, given: Mapping[str, Any]) -> None:
+    """Give inputs the names of the arguments again: torch.export writes them in small letters."""
+    names = {name.lower(): name for name in given}
+    if len(names) < len(given):
+        raise CaptureFailed(
+            f"Some of the inputs {', '.join(given)} differ in capital letters only", hint="Give them other names."
+        )
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            node.target = names.get(str(node.target), node.target)
 
 
 def _check_plain(module: fx.GraphModule) -> None:

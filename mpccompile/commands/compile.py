@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mpccompile.commands.parameters import Arrays, Gelu, Pairs, Softmax
-
-
-class Target(Enum):
-    """What code a compilation emits."""
-
-    MPCCOMPILE = "mpccompile"
-    CRYPTEN = "crypten"
+from mpccompile.commands.parameters import Arrays, Force, Gelu, Output, Pairs, Softmax, Target, Tolerance
 
 
 def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
@@ -27,11 +18,11 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
             show_default=False,
         ),
     ],
-    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the package goes.", show_default=False)],
+    folder: Output,
     arrays: Arrays = None,
     pairs: Pairs = None,
-    tolerance: Annotated[float | None, typer.Option(help="Largest error that approximations may add.")] = None,
-    target: Annotated[Target | None, typer.Option(help="What code to emit.")] = None,
+    tolerance: Tolerance = None,
+    target: Target = None,
     gelu: Gelu = None,
     softmax: Softmax = None,
     tokens: Annotated[
@@ -45,7 +36,7 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
             show_default=False,
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")] = False,
+    force: Force = False,
 ) -> None:
     """Compile a model and write the package to a folder.
 

@@ -207,6 +207,25 @@ def check_empty(folder: Path, *, force: bool) -> None:
         raise OptionError(f"{folder} is not empty", hint="Choose another folder, or add --force to write over it.")
 
 
+def check_folder(folder: Path) -> None:
+    """Find out before a long compilation that its package has no place.
+
+    Raises:
+        OptionError: If the folder is not there and cannot be made, or nothing can be written to it.
+    """
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise OptionError(f"{nearest} is a file", hint="Choose a folder.")
+    try:
+        # Permissions do not tell of what a file system refuses.
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise OptionError(
+            f"nothing can be written to {nearest} ({error.strerror})", hint="Choose another folder."
+        ) from error
+
+
 def choice_of(texts: list[str] | None) -> tuple[tuple[str, str], ...] | None:
     """Read approximations as given on the command line, each ``name`` or ``pattern=name``."""
     if not texts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -28,3 +29,17 @@ Pairs = Annotated[
 Arrays = Annotated[
     Path | None, typer.Option("--input", metavar="NPZ", help="Inputs: arrays by name, as numpy.savez writes them.")
 ]
+
+
+class Targets(Enum):
+    """What code a compilation emits."""
+
+    MPCCOMPILE = "mpccompile"
+    CRYPTEN = "crypten"
+
+
+Target = Annotated[Targets | None, typer.Option(help="What code to emit.")]
+Tolerance = Annotated[float | None, typer.Option(help="Largest error that approximations may add.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where the package goes.", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

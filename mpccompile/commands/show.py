@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpccompile.approximations import Approximation
+    from mpccompile.capture.from_onnx.listing import Listed
     from mpccompile.compiler import Pass
     from mpccompile.report.doctor import Finding
     from mpccompile.report.profile import Profile
@@ -154,4 +155,16 @@ def findings_text(findings: Iterable[Finding]) -> None:
     for finding in findings:
         text, style = MARKS[finding.works]
         table.add_row(Text(finding.name, "bold"), Text(finding.value), Text(text, style))
+    print_table(table)
+
+
+def operators_text(operators: Iterable[Listed]) -> None:
+    """Print the operators of ONNX that can be imported."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("operator", no_wrap=True)
+    for name in ("since opset", "on values that are", "computes"):
+        table.add_column(name)
+    for each in operators:
+        since = "" if each.opset is None else str(each.opset)
+        table.add_row(Text(each.name, "bold"), since, each.values, Text(each.meaning))
     print_table(table)

@@ -20,7 +20,9 @@ from mpccompile.passes.hoist_linear_before_views import hoist_linear_before_view
 from mpccompile.passes.hoist_takes import hoist_takes
 from mpccompile.passes.merge_parallel_linears import merge_parallel_linears
 from mpccompile.passes.recognise_gelu import recognise_gelu
+from mpccompile.passes.recognise_layer_norm import recognise_layer_norm
 from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
+from mpccompile.passes.recognise_silu import recognise_silu
 from mpccompile.passes.reorder_matmul_chains import reorder_matmul_chains
 from mpccompile.passes.schedule_rounds import critical_path, schedule_rounds
 from tests.models import FAMILIES, HAS_IMPLEMENTATIONS, HAS_PADDING_MASK
@@ -28,7 +30,9 @@ from tests.passes.build import assert_exact, family
 
 ORDER = (
     recognise_gelu,
+    recognise_silu,
     recognise_rms_norm,
+    recognise_layer_norm,
     fold_constant_arithmetic,
     drop_no_ops,
     hoist_before_expand,

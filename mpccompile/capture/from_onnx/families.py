@@ -1,0 +1,36 @@
+"""All operators: importing the families has registered their rules."""
+
+from __future__ import annotations
+
+from mpccompile.capture.from_onnx.ops import (
+    activation,
+    arithmetic,
+    attention,
+    contrib,
+    conv,
+    index,
+    linear,
+    logic,
+    norm,
+    pooling,
+    reduce,
+    shape,
+)
+from mpccompile.capture.from_onnx.registry import OPERATORS
+
+FAMILIES = (
+    activation,
+    arithmetic,
+    attention,
+    contrib,
+    conv,
+    index,
+    linear,
+    logic,
+    norm,
+    pooling,
+    reduce,
+    shape,
+)
+
+__all__ = ["FAMILIES", "OPERATORS"]

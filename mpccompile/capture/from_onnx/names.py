@@ -1,0 +1,45 @@
+"""Names of an ONNX file as names of Python and of torch modules."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Collection
+
+# What exporters and optimisers call a tensor that had no name.
+_MADE_UP = re.compile(r"(onnx::.*|val_\d+|_?\d+|.*(^|/)(const|constant|initializer|ortshared|scalar_tensor)\w*)", re.I)
+
+
+def identifier(name: str) -> str:
+    """Return a name that a keyword argument can have: ``input.1`` becomes ``input_1``."""
+    plain = re.sub(r"\W", "_", name) or "_"
+    plain = f"_{plain}" if plain[0].isdigit() else plain
+    return f"{plain}_" if keyword.iskeyword(plain) else plain
+
+
+def is_made_up(name: str) -> bool:
+    """Say whether a tensor's name says nothing of what it is: ``onnx::MatMul_365``, ``val_59``."""
+    return bool(_MADE_UP.fullmatch(name))
+
+
+def is_path(name: str) -> bool:
+    """Say whether a tensor's name is the path of a weight in a module: ``encoder.layer.0.weight``."""
+    return "." in name and not is_made_up(name)
+
+
+def parameter_path(name: str, owner: str, taken: Collection[str]) -> str:
+    """Return a path for a weight, made of words between dots.
+
+    Args:
+        name: The tensor's own name.
+        owner: The path of the module that reads it, for a name that says nothing.
+        taken: Paths that other weights have; the path is none of them, and neither begins with the other.
+    """
+    text = f"{owner}.weight" if is_made_up(name) else name.replace("/", ".")
+    parts = [re.sub(r"\W", "_", part) for part in text.split(".") if part]
+    path, count = ".".join(parts) or "weight", 0
+    base = path
+    while any(f"{other}.".startswith(f"{path}.") or f"{path}.".startswith(f"{other}.") for other in taken):
+        count += 1
+        path = f"{base}_{count}"
+    return path

@@ -1,0 +1,68 @@
+"""Say at once everything in a graph that has no rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mpccompile.capture.from_onnx.families import OPERATORS
+from mpccompile.errors import UnsupportedOp
+
+if TYPE_CHECKING:
+    from mpccompile.capture.from_onnx.graph import Node
+
+BRANCH = "If"
+_REASONS = {
+    "Loop": "a loop whose length depends on values cannot be unrolled",
+    "Scan": "a scan cannot be unrolled",
+    "RandomNormal": "it is random",
+    "RandomUniform": "it is random",
+    "RandomNormalLike": "it is random",
+    "RandomUniformLike": "it is random",
+    "Bernoulli": "it is random",
+    "Multinomial": "it is random",
+}
+_QUANTISED = ("Quant", "QLinear", "QAttention", "QGemm", "Integer", "NBits", "QOrdered", "QMoE", "BnbMatMul")
+_MOST_PLACES = 3
+
+
+def check_supported(nodes: Sequence[Node]) -> None:
+    """Refuse a graph with operators that have no rule. Branches are looked at when it is known which one is taken.
+
+    Raises:
+        UnsupportedOp: With every missing operator, how often it occurs, and where.
+    """
+    missing: dict[str, list[Node]] = {}
+    for node in nodes:
+        if node.op not in OPERATORS and node.op != BRANCH:
+            missing.setdefault(node.op, []).append(node)
+    quantised = [node for op, places in missing.items() if _is_quantised(op) for node in places]
+    if quantised:
+        raise UnsupportedOp(
+            f"the file is quantised: {len(quantised)} nodes such as {_places(quantised)}",
+            hint="Export the model in float32, float16 or bfloat16: private programs have a fixed point of their own.",
+        )
+    if missing:
+        lines = [
+            f"{op} at {', '.join(node.name for node in places)}{_reason(op)}" for op, places in sorted(missing.items())
+        ]
+        count = f"{len(missing)} operators" if len(missing) > 1 else "One operator"
+        raise UnsupportedOp(
+            f"{count} of the file cannot be imported:\n  " + "\n  ".join(lines),
+            hint="`mpccompile passes --onnx-ops` lists those that can; CONTRIBUTING says how to add one.",
+        )
+
+
+def _is_quantised(op: str) -> bool:
+    return any(mark in op for mark in _QUANTISED)
+
+
+def _places(nodes: Sequence[Node]) -> str:
+    named = [node.name for node in nodes]
+    if len(named) <= _MOST_PLACES:
+        return ", ".join(named)
+    return ", ".join(named[:_MOST_PLACES]) + f" and {len(named) - _MOST_PLACES} more"
+
+
+def _reason(op: str) -> str:
+    return f": {_REASONS[op]}" if op in _REASONS else ""
