@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, fx
 
 from mpccompile.capture import from_torch
-from mpccompile.capture.from_onnx.model import STEPS, OnnxModel
+from mpccompile.capture.from_onnx.names import STEPS
 from mpccompile.capture.from_onnx.rewrites import number_by_mask
 from mpccompile.errors import InputError
 from mpccompile.ir.program import Origin, Program
@@ -17,6 +17,7 @@ from mpccompile.options import Options
 
 if TYPE_CHECKING:
     from mpccompile.capture.from_onnx.bind import Step
+    from mpccompile.capture.from_onnx.model import OnnxModel
 
 MASK = "attention_mask"
 # Whole numbers under these names say how long a text is and where its parts are, not what it says.

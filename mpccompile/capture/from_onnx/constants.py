@@ -65,9 +65,15 @@ def is_rotary(value: Tensor) -> bool:
     table = value.reshape(-1, *value.shape[-2:]).double()
     steps = torch.arange(table.shape[1], dtype=torch.float64)[:, None]
     found = table[:, 1:2]
-    if bool(found.any()) and bool(((steps * found - table).abs() <= _AGREEMENT * table.abs()).all()):
+    if not bool(found.any()):
+        return False
+    if bool(((steps * found - table).abs() <= _AGREEMENT * table.abs()).all()):
         return True
-    return float(table.abs().max()) <= 1 and any(
-        bool((of(steps * inverse(found)) - table).abs().max() < _AGREEMENT)
-        for of, inverse in ((torch.cos, torch.acos), (torch.sin, torch.asin))
-    )
+    if float(table.abs().max()) > 1:
+        return False
+    for of, inverse in ((torch.cos, torch.acos), (torch.sin, torch.asin)):
+        frequencies = inverse(found)
+        # Ones are the cosines of nothing, and a weight that was never trained.
+        if bool(frequencies.any()) and bool(((of(steps * frequencies) - table).abs() < _AGREEMENT).all()):
+            return True
+    return False

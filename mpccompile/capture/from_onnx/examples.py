@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mpccompile.capture.from_onnx.shapes import Shapes, bound_shapes
+from mpccompile.capture.from_onnx.shapes import Shapes, bound_shapes, told_shapes
 from mpccompile.errors import InputError
 
 if TYPE_CHECKING:
-    from mpccompile.capture.from_onnx.graph import Graph, Node
+    from mpccompile.capture.from_onnx.graph import Axis, Graph, Node
     from mpccompile.capture.from_onnx.model import OnnxModel
 
 _PASSES = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Expand", "Slice", "Where"})
@@ -56,7 +56,7 @@ def from_arrays(model: OnnxModel, shapes: Shapes, arrays: Mapping[str, Tensor]) 
             f"input {', '.join(missing)} is missing", where="--data", hint=f"The file holds {', '.join(arrays)}."
         )
     held = {argument: array for argument, array in named.items() if array is not None}
-    sizes = bound_shapes(model.graph.inputs, model.inputs, {**_shapes_of(model, held, shapes), **shapes})
+    sizes = bound_shapes(model.graph.inputs, model.inputs, _shapes_of(model, held, shapes))
     counts = []
     for argument, array in held.items():
         size = sizes[argument]
@@ -73,15 +73,18 @@ def from_arrays(model: OnnxModel, shapes: Shapes, arrays: Mapping[str, Tensor]) 
     ]
 
 
-def _shapes_of(model: OnnxModel, arrays: Mapping[str, Tensor], given: Shapes) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of arrays for the inputs whose dims are open and that nothing is said about."""
-    shapes = {}
-    for value in model.graph.inputs:
-        argument = next(name for name, file in model.inputs.items() if file == value.name)
-        told = {argument, value.name, *(axis.name for axis in value.axes or () if axis.size is None)} & set(given)
-        if not told and (value.axes is None or any(axis.size is None for axis in value.axes)):
-            rows = 1 if value.axes is None or not value.axes or value.axes[0].size is None else value.axes[0].size
-            shapes[argument] = (rows, *arrays[argument].shape[1:])
+def _shapes_of(model: OnnxModel, arrays: Mapping[str, Tensor], given: Shapes) -> dict[str, list[int]]:
+    """Return the shape of each input: what is given, then what the file says, then what the arrays have."""
+    shapes, sizes = told_shapes(model.graph.inputs, model.inputs, given)
+    for argument, array in arrays.items():
+        (value,) = [each for each in model.graph.inputs if each.name == model.inputs[argument]]
+        axes = value.axes if value.axes is not None else (Axis(None),) * array.dim()
+        if argument not in shapes and len(axes) == array.dim():
+            own = [1, *array.shape[1:]] if axes else []
+            shapes[argument] = [
+                sizes.get(axis.name, size) if axis.size is None else axis.size
+                for axis, size in zip(axes, own, strict=True)
+            ]
     return shapes
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mpccompile.capture.from_onnx import load
 from mpccompile.capture.from_onnx.bind import Binding, Held, Kind, Step, bind
 from mpccompile.capture.from_onnx.graph import Graph, needed
-from mpccompile.capture.from_onnx.names import identifier, parameter_path
+from mpccompile.capture.from_onnx.names import STEPS, identifier, parameter_path
 from mpccompile.capture.from_onnx.rewrites import join_safe_softmax
 from mpccompile.capture.from_onnx.shapes import check_inputs
 from mpccompile.capture.from_onnx.tensors import dtype_of
@@ -25,7 +25,6 @@ from mpccompile.capture.from_onnx.unsupported import check_supported
 if TYPE_CHECKING:
     from mpccompile.capture.from_onnx.registry import Answer
 
-STEPS = "onnx_nodes"
 # What exporters add to the answer: the keys and values of a cache, and what is between the layers.
 _BY_PRODUCT = re.compile(r"(present|past_key|hidden_states|attentions|cross_attentions|encoder_last_hidden).*")
 _ANSWER = "logits"
@@ -114,7 +113,7 @@ class BoundModel(nn.Module):
                 self.register_buffer(self.places[name], held.data, persistent=False)
             elif held.kind is Kind.WEIGHT:
                 if name not in paths:
-                    paths[name] = parameter_path(name, held.owner, [STEPS, *paths.values()])
+                    paths[name] = parameter_path(name, held.owner, paths.values())
                 self.places[name] = paths[name]
                 _store(self, paths[name], held.data)
         _name_arguments(self, list(self.arguments))
@@ -177,7 +176,7 @@ def _paths(graph: Graph, held: Mapping[str, Held]) -> dict[str, str]:
     paths: dict[str, str] = {}
     for name, value in held.items():
         if value.kind is Kind.WEIGHT:
-            paths[name] = parameter_path(name, owners.get(name, ""), [STEPS, *paths.values()])
+            paths[name] = parameter_path(name, owners.get(name, ""), paths.values())
     return paths
 
 

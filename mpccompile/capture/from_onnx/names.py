@@ -6,6 +6,8 @@ import keyword
 import re
 from collections.abc import Collection
 
+from torch import nn
+
 # What exporters and optimisers call a tensor that had no name.
 _MADE_UP = re.compile(r"(onnx::.*|val_\d+|_?\d+|.*(^|/)(const|constant|initializer|ortshared|scalar_tensor)\w*)", re.I)
 
@@ -27,6 +29,12 @@ def is_path(name: str) -> bool:
     return "." in name and not is_made_up(name)
 
 
+STEPS = "onnx_nodes"
+"""Where a module keeps the steps of a graph."""
+# What a module of torch has, and what the one that holds the weights has besides.
+_TAKEN = frozenset(dir(nn.Module())) | {STEPS, "steps", "arguments", "outputs", "places"}
+
+
 def parameter_path(name: str, owner: str, taken: Collection[str]) -> str:
     """Return a path for a weight, made of words between dots.
 
@@ -36,10 +44,14 @@ def parameter_path(name: str, owner: str, taken: Collection[str]) -> str:
         taken: Paths that other weights have; the path is none of them, and neither begins with the other.
     """
     text = f"{owner}.weight" if is_made_up(name) else name.replace("/", ".")
-    parts = [re.sub(r"\W", "_", part) for part in text.split(".") if part]
+    words = [re.sub(r"\W", "_", part) for part in text.split(".") if part]
+    parts = [f"{word}_" if word in _TAKEN else word for word in words]
     path, count = ".".join(parts) or "weight", 0
+    # No suffix helps where a weight stands at the path of the module that another one is in.
+    if any(f"{path}.".startswith(f"{other}.") and path != other for other in taken):
+        path = path.replace(".", "_")
     base = path
-    while any(f"{other}.".startswith(f"{path}.") or f"{path}.".startswith(f"{other}.") for other in taken):
+    while any(f"{other}.".startswith(f"{path}.") or path == other for other in taken):
         count += 1
         path = f"{base}_{count}"
     return path

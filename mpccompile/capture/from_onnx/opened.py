@@ -29,10 +29,10 @@ def opened(model: nn.Module | str | Path, examples: Any, shapes: Shapes | None) 
         raise OptionError("input_shapes is for ONNX files", hint="Give example_inputs to compile a module.")
     module = OnnxModel.read(model)
     if examples is None and shapes is not None:
+        examples = made_up(module, shapes)
         warnings.warn(
             "ranges come from made-up inputs, and real ones may leave them; give example_inputs",
             UserWarning,
             stacklevel=3,
         )
-        examples = made_up(module, shapes)
     return module, examples

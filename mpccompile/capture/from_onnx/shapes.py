@@ -46,9 +46,22 @@ def bound_shapes(values: Sequence[Value], names: Mapping[str, str], given: Shape
         InputError: If a dim is left open, a size contradicts the file, or a name is unknown.
     """
     arguments = {file: argument for argument, file in names.items()}
+    shapes, sizes = told_shapes(values, names, given)
+    return {arguments[value.name]: _shape(value, arguments[value.name], shapes, sizes) for value in values}
+
+
+def told_shapes(
+    values: Sequence[Value], names: Mapping[str, str], given: Shapes
+) -> tuple[dict[str, list[int]], dict[str, int]]:
+    """Return the shapes that are given, by argument, and the sizes of the named dims that follow from them.
+
+    Raises:
+        InputError: If a size contradicts the file, or a name is unknown.
+    """
+    arguments = {file: argument for argument, file in names.items()}
     named = {axis.name for value in values for axis in value.axes or () if axis.size is None and axis.name}
-    sizes: dict[str, int] = {}
     shapes: dict[str, list[int]] = {}
+    sizes: dict[str, int] = {}
     for name, shape in given.items():
         numbers = [shape] if isinstance(shape, int) else [int(size) for size in shape]
         argument = arguments.get(name, name)
@@ -61,7 +74,7 @@ def bound_shapes(values: Sequence[Value], names: Mapping[str, str], given: Shape
             raise InputError(f"there is no input {name}", hint=f"The inputs are {', '.join(names)}.{dims}")
     for value in values:
         _learn(value, shapes.get(arguments[value.name]), sizes)
-    return {arguments[value.name]: _shape(value, arguments[value.name], shapes, sizes) for value in values}
+    return shapes, sizes
 
 
 def _learn(value: Value, shape: Sequence[int] | None, sizes: dict[str, int]) -> None:

@@ -19,6 +19,7 @@ from mpccompile.errors import CaptureFailed
 _PROTO = onnx.TensorProto
 _FLOATS = (_PROTO.FLOAT, _PROTO.FLOAT16, _PROTO.BFLOAT16, _PROTO.DOUBLE)
 _WIDENED = (_PROTO.UINT16, _PROTO.UINT32, _PROTO.UINT64)
+_LARGEST = float(np.finfo(np.float32).max)
 _DTYPES: dict[int, torch.dtype] = {
     **dict.fromkeys(_FLOATS, torch.float32),
     **dict.fromkeys(_WIDENED, torch.int64),
@@ -78,4 +79,8 @@ def first_line(error: BaseException) -> str:
 
 def short(value: Any) -> Any:
     """Return a float32 as the number its author wrote: 1e-12, not 9.999999960041972e-13. Whole numbers stay."""
-    return float(str(np.float32(value))) if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    written = float(str(np.float32(value)))
+    # The largest float32 is written as a number that is larger still.
+    return written if abs(written) <= _LARGEST else value

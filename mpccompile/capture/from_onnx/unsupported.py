@@ -22,7 +22,7 @@ _REASONS = {
     "Bernoulli": "it is random",
     "Multinomial": "it is random",
 }
-_QUANTISED = ("Quant", "QLinear", "QAttention", "QGemm", "Integer", "NBits", "QOrdered", "QMoE", "BnbMatMul")
+_QUANTISED = ("uantize", "QLinear", "QAttention", "QGemm", "Integer", "NBits", "QOrdered", "QMoE", "BnbMatMul")
 _MOST_PLACES = 3
 
 

@@ -89,7 +89,8 @@ def _filler(site: Site, position: int, operands: tuple[Tensor, ...]) -> Tensor |
     rank = max(operand.dim() for index, operand in enumerate(operands) if index != position)
     if known is None or known.size != 1 or known.ndim > rank or known.dtype.kind != "f":
         return operands[position]
-    return short(float(known.item()))
+    value: float = short(float(known.item()))
+    return value
 
 
 @imports(PADDING, private=False)
