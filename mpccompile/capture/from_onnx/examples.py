@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from mpccompile.capture.from_onnx.graph import Axis
 from mpccompile.capture.from_onnx.shapes import Shapes, bound_shapes, told_shapes
 from mpccompile.errors import InputError
 
 if TYPE_CHECKING:
-    from mpccompile.capture.from_onnx.graph import Axis, Graph, Node
+    from mpccompile.capture.from_onnx.graph import Graph, Node
     from mpccompile.capture.from_onnx.model import OnnxModel
 
 _PASSES = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Expand", "Slice", "Where"})
