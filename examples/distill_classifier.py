@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Columns = dict[str, Tensor]
 PRIVATE_ROWS = 16
 """Rows of one private call."""
-CALIBRATION_ROWS = 512
+CALIBRATION_ROWS = 2048
 WAYS = ("plaintext", "approximated", "private")
 
 
