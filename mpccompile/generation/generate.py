@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from mpccompile import compiler
-from mpccompile.capture.cached import ReadPrompt, ReadToken, cache_names, check_causal
-from mpccompile.errors import InputError, MpcCompileError, OptionError
+from mpccompile.capture.cached import ReadPrompt, ReadToken, cache_names
+from mpccompile.errors import MpcCompileError, OptionError
 from mpccompile.generation.examples import continued, prompts_of, token_inputs, tokens_of
+from mpccompile.generation.requests import check_compilable, check_prompt
 from mpccompile.generation.text import Text
 
 if TYPE_CHECKING:
@@ -65,19 +66,7 @@ class Generator:
     """
 
     def __init__(self, recipe: Recipe, run: Runner) -> None:
-        check_causal(recipe.model)
-        if recipe.options.target != "mpccompile":
-            raise OptionError(
-                f"target={recipe.options.target!r} has no private generation",
-                where="option target",
-                hint="Leave the option out.",
-            )
-        if recipe.options.truncation != "exact":
-            raise OptionError(
-                "generation truncates exactly: what a wrong truncation leaves in the cache would stay in it",
-                where="option truncation",
-                hint="Leave the option out.",
-            )
+        check_compilable(recipe)
         self._recipe = recipe
         self._run = run
         self._prompts: dict[tuple[int, int], Package] = {}
@@ -96,7 +85,7 @@ class Generator:
             InputError: If the prompt is empty or too long, or an id is outside the vocabulary.
             MpcCompileError: If a call fails; ``generated`` has the ids up to then.
         """
-        self._check(input_ids, choices)
+        check_prompt(self._recipe, input_ids, choices)
         with self._lock:
             text = Text(input_ids, choices)
             prompt, token = self._programs(input_ids, choices)
@@ -133,29 +122,6 @@ class Generator:
             length = text.ids.shape[1] - 1
             (logits,) = self._run(token, token_inputs(text.ids[:, -1:], length, capacity_of(token)), length)
             text.add(logits)
-
-    def _check(self, ids: Tensor, choices: Choices) -> None:
-        if ids.dim() != 2 or ids.is_floating_point():  # noqa: PLR2004 - [B, T]
-            raise InputError("the prompt is not an integer tensor [batch, tokens]", where="argument input_ids")
-        if ids.numel() == 0:
-            raise InputError(
-                "the prompt is empty", where="argument input_ids", hint="Start with at least one token, such as BOS."
-            )
-        vocabulary = self._recipe.setting("vocab_size")
-        if vocabulary is not None and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
-            raise InputError(
-                f"an id is outside the vocabulary of {vocabulary} tokens",
-                where="argument input_ids",
-                hint="Use the tokenizer that belongs to the model.",
-            )
-        most = self._recipe.setting("max_position_embeddings")
-        if most is not None and ids.shape[1] + choices.max_new_tokens > most:
-            raise InputError(
-                f"a prompt of {ids.shape[1]} tokens and {choices.max_new_tokens} new ones are more than the {most}"
-                " positions of the model",
-                where="arguments input_ids and max_new_tokens",
-                hint="Shorten the prompt, or ask for fewer tokens.",
-            )
 
     def _programs(self, ids: Tensor, choices: Choices) -> tuple[Package, Package]:
         """Return the program that reads the prompt and the one that reads each token after it."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mpccompile.errors import InputError, MpcCompileError
 from mpccompile.generation.examples import token_inputs
+from mpccompile.generation.requests import check_ids
 from mpccompile.generation.text import Text
 
 if TYPE_CHECKING:
@@ -73,18 +74,9 @@ class Reader:
         return text.ids
 
     def _check(self, ids: Tensor, choices: Choices) -> None:
-        if ids.dim() != 2 or ids.shape[0] != 1 or ids.is_floating_point():  # noqa: PLR2004 - [1, T]
-            raise InputError("the prompt is not one row of integers [1, tokens]", where="argument input_ids")
-        if ids.numel() == 0:
-            raise InputError(
-                "the prompt is empty", where="argument input_ids", hint="Start with at least one token, such as BOS."
-            )
-        if self._vocabulary is not None and not 0 <= int(ids.min()) <= int(ids.max()) < self._vocabulary:
-            raise InputError(
-                f"an id is outside the vocabulary of {self._vocabulary} tokens",
-                where="argument input_ids",
-                hint="Use the tokenizer that belongs to the model.",
-            )
+        check_ids(ids, self._vocabulary)
+        if ids.shape[0] != 1:
+            raise InputError("a package writes one text at a time", where="argument input_ids", hint="Give one row.")
         if ids.shape[1] + choices.max_new_tokens > self._most:
             raise InputError(
                 f"a prompt of {ids.shape[1]} tokens and {choices.max_new_tokens} new ones are more than the"

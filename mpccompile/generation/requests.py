@@ -42,19 +42,7 @@ def check_prompt(recipe: Recipe, ids: Tensor, choices: Choices) -> None:
     Raises:
         InputError: If the prompt is empty or too long, or an id is outside the vocabulary.
     """
-    if ids.dim() != 2 or ids.is_floating_point():  # noqa: PLR2004 - [B, T]
-        raise InputError("the prompt is not an integer tensor [batch, tokens]", where="argument input_ids")
-    if ids.numel() == 0:
-        raise InputError(
-            "the prompt is empty", where="argument input_ids", hint="Start with at least one token, such as BOS."
-        )
-    vocabulary = recipe.setting("vocab_size")
-    if vocabulary is not None and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
-        raise InputError(
-            f"an id is outside the vocabulary of {vocabulary} tokens",
-            where="argument input_ids",
-            hint="Use the tokenizer that belongs to the model.",
-        )
+    check_ids(ids, recipe.setting("vocab_size"))
     most = recipe.setting("max_position_embeddings")
     if most is not None and ids.shape[1] + choices.max_new_tokens > most:
         raise InputError(
@@ -62,4 +50,24 @@ def check_prompt(recipe: Recipe, ids: Tensor, choices: Choices) -> None:
             " positions of the model",
             where="arguments input_ids and max_new_tokens",
             hint="Shorten the prompt, or ask for fewer tokens.",
+        )
+
+
+def check_ids(ids: Tensor, vocabulary: int | None) -> None:
+    """Refuse what is no prompt.
+
+    Raises:
+        InputError: If it is empty or no [B, T] of integers, or an id is outside the vocabulary.
+    """
+    if ids.dim() != 2 or ids.is_floating_point():  # noqa: PLR2004 - [B, T]
+        raise InputError("the prompt is not an integer tensor [batch, tokens]", where="argument input_ids")
+    if ids.numel() == 0:
+        raise InputError(
+            "the prompt is empty", where="argument input_ids", hint="Start with at least one token, such as BOS."
+        )
+    if vocabulary is not None and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
+        raise InputError(
+            f"an id is outside the vocabulary of {vocabulary} tokens",
+            where="argument input_ids",
+            hint="Use the tokenizer that belongs to the model.",
         )

@@ -34,7 +34,7 @@ def test_prompts_of_any_length_are_continued_as_the_plain_model_does(folder):
         (encoded("def mul("), TOKENS - 7, "compiled for"),
         (torch.zeros(1, 0, dtype=torch.long), 2, "empty"),
         (torch.tensor([[VOCABULARY]]), 2, "vocabulary"),
-        (torch.zeros(2, 3, dtype=torch.long), 2, "one row"),
+        (torch.zeros(2, 3, dtype=torch.long), 2, "one text"),
     ],
 )
 def test_a_prompt_that_cannot_be_continued_is_refused_before_anything_runs(folder, prompt, tokens, words):
