@@ -142,7 +142,7 @@ def privately(task: Task, student: mpccompile.Distilled, limit: int, **approxima
     rows = {name: column for name, column in task.train.items() if name != "labels"}
     examples = [
         {name: column[start : start + PRIVATE_ROWS] for name, column in rows.items()}
-        for start in range(0, min(CALIBRATION_ROWS, len(task.train["labels"])), PRIVATE_ROWS)
+        for start in range(0, min(CALIBRATION_ROWS, len(task.train["labels"])) - PRIVATE_ROWS + 1, PRIVATE_ROWS)
     ]
     with mpccompile.compile(model, example_inputs=examples, **approximations) as private:
         return mpccompile.evaluate(private, task.test, limit=limit, ways=WAYS)

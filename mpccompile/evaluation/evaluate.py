@@ -148,7 +148,8 @@ def _first(table: Table, size: int) -> dict[str, Tensor]:
 
 
 def _compiled_size(private: PrivateModel) -> int:
-    shapes = [spec.shape for package in private.packages for spec in package.inputs]
+    # The last package is that of the first example; a shorter batch at the end of a data set has one of its own.
+    shapes = [spec.shape for package in reversed(private.packages) for spec in package.inputs]
     return shapes[0][0] if shapes and shapes[0] else BATCH_SIZE
 
 

@@ -25,6 +25,13 @@ def compiled():
         yield private, data
 
 
+def test_calls_are_as_large_as_the_first_example_not_as_the_rest_at_the_end():
+    model, data = mlp_data()
+    parts = [{"input": data["input"][start : start + 8]} for start in (0, 8, 16)]
+    private = mpccompile.compile(model, example_inputs=[*parts[:2], {"input": parts[2]["input"][:1]}])
+    assert mpccompile.evaluate(private, data, ways=("plaintext",)).batch_size == 8
+
+
 def test_every_way_is_judged(compiled):
     private, data = compiled
     steps = []
