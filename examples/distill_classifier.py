@@ -162,17 +162,15 @@ def main(arguments: list[str] | None = None) -> Ablations:
     given = parser.parse_args(arguments)
     task = TASKS[given.task](quick=given.quick, epochs=given.epochs)
     approximations = {"gelu": given.gelu, "softmax": given.softmax}
-    evaluations: list[Evaluation] = []
+    show = Console().print
 
     def keep(outcome: Outcome, student: mpccompile.Distilled) -> None:
         if outcome.arm == FULL and given.private:
-            evaluations.append(privately(task, student, given.private, **approximations))
+            show(f"the full student of seed {outcome.seed}:")
+            show(table(privately(task, student, given.private, **approximations)))
 
     found = run(task, given.seeds, given.folder, keep, **approximations)
-    show = Console().print
     show(found.table())
-    for evaluation in evaluations:
-        show(table(evaluation))
     return found
 
 

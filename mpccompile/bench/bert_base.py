@@ -32,8 +32,7 @@ class Setting:
         tokens: Length of the input, batch 1.
         repeat: Runs of each way, in turn; medians are kept.
         device: Where mpccompile's parties compute; CrypTen's use the CPU.
-        mpcformer: Also race on the graph with the quadratics that MPCFormer puts in place of GELU and softmax. Its
-            errors tell nothing then: that model would have to be trained again first.
+        mpcformer: Also race on the graph with the quadratics that MPCFormer puts in place of GELU and softmax.
         trained: Also train the demo's classifier and run it privately, for the error with trained weights.
         truncations: How many truncations of adversarial values to check.
     """
@@ -153,5 +152,5 @@ def _add_rows(costs: Table, finish: Finish, note: str, setting: Setting) -> None
     )
     for name, cost, layers, error in rows:
         seconds = (f"{cost.online_seconds:.2f} s", f"{cost.offline_seconds:.2f} s")
-        shown = (f"{cost.bytes_sent / 1e6:.1f} MB", f"{cost.rounds:.0f}", "" if note else error)
+        shown = (f"{cost.bytes_sent / 1e6:.1f} MB", f"{cost.rounds:.0f}", error)
         costs.add_row(name + note, str(layers), *seconds, *shown)

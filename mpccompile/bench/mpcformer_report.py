@@ -61,8 +61,8 @@ def cost_table(part: Part) -> Table:
     for name, engine, pair in _lines(part):
         cost = _cost(pair, engine)
         seconds = (f"{cost.online_seconds:.3f} s", f"{cost.offline_seconds:.3f} s")
-        error = "" if name in REPLACED and part.table == "models" else f"{cost.max_error:.2g}"
-        table.add_row(name, engine, *seconds, f"{cost.bytes_sent / 1e6:.1f} MB", f"{cost.rounds:.0f}", error)
+        shown = (f"{cost.bytes_sent / 1e6:.1f} MB", f"{cost.rounds:.0f}", f"{cost.max_error:.2g}")
+        table.add_row(name, engine, *seconds, *shown)
     peak = max(max(pair.peak_bytes) for pair in part.pairs.values()) / 1e9
     ran = dict.fromkeys(pair.ran for pair in part.pairs.values() if pair.ran)
     scaled = f" Scaled: {'; '.join(ran)}." if ran else ""

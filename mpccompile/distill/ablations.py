@@ -175,6 +175,7 @@ def ablate(
     for seed, arm in itertools.product(plan.seeds, plan.arms):
         program = student_of(with_random_weights(model, seed)) if arm == "w/o p,d" else start
         job = _Arm(arm, replace(_without(arm, config), seed=seed), teacher, program)
+        trained = None
         try:
             trained = job.train(train, selection, plan)
         except Diverged as error:
@@ -183,10 +184,10 @@ def ablate(
         else:
             measured = _measured(trained.program, judged, config)
             outcomes.append(Outcome(arm, seed, measured, trained.history[-1].seconds))
-            if keep is not None:
-                keep(outcomes[-1], trained)
         if plan.folder is not None:
             Ablations(tuple(outcomes)).save(plan.folder / FILE)
+        if trained is not None and keep is not None:
+            keep(outcomes[-1], trained)
     if diverged and len(diverged) == len(plan.seeds) * len(plan.arms):
         raise diverged[0]
     return Ablations(tuple(outcomes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +18,10 @@ from mpccompile.distill.resume import differences
 from mpccompile.errors import DistillationError
 
 FILE = "checkpoint.safetensors"
+FINISHED = "finished.safetensors"
+"""What the last stage that is done ended with: the next one starts there again when its own settings are changed."""
 _FORMAT = "mpccompile-distillation-1"
+logger = logging.getLogger(__name__)
 CONFIG, VALIDATION = "config", "validation data"
 """Names of fingerprints; that of the config is its JSON."""
 
@@ -61,18 +65,27 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         ) from error
 
 
-def save(folder: Path, tensors: Mapping[str, Tensor], state: State) -> None:
+def save(folder: Path, tensors: Mapping[str, Tensor], state: State, file: str = FILE) -> None:
     """Write the checkpoint of a run.
+
+    Args:
+        folder: Where it goes.
+        tensors: What the run goes on with.
+        state: Where the run is.
+        file: ``FILE``, or ``FINISHED`` at the end of a stage.
 
     Raises:
         DistillationError: If that cannot be done; the last one is as it was.
     """
     header = {"format": _FORMAT, "state": json.dumps(asdict(state))}
-    save_tensors(folder / FILE, tensors, header, f"the checkpoint of step {state.total}")
+    save_tensors(folder / file, tensors, header, f"the checkpoint of step {state.total}")
 
 
 def load(folder: Path, run: Mapping[str, str]) -> tuple[State, dict[str, Tensor]] | None:
     """Read the checkpoint of a run; None when there is none.
+
+    Where the settings of a stage have changed that is under way, such as a learning rate that was too high, it is the
+    end of the stage before.
 
     Args:
         folder: Where it is.
@@ -81,9 +94,27 @@ def load(folder: Path, run: Mapping[str, str]) -> tuple[State, dict[str, Tensor]
     Raises:
         DistillationError: If it is of another run, or damaged.
     """
-    path = folder / FILE
+    path, finished = folder / FILE, folder / FINISHED
     if not path.exists():
         return None
+    state, tensors = _read(path)
+    other = _unlike(state, run)
+    if other and finished.exists():
+        state, tensors = _read(finished)
+        if not _unlike(state, run):
+            logger.warning("the stage after step %d starts again: %s", state.total, "; ".join(other))
+            return replace(state, run=dict(run)), tensors
+    if other:
+        raise DistillationError(
+            f"the checkpoint is of another run: {'; '.join(other)}",
+            where=str(path),
+            hint="Choose another folder, or go on with what that run was started with. checkpoint_steps, and the"
+            " settings of stages that are not done, may change.",
+        )
+    return replace(state, run=dict(run)), tensors
+
+
+def _read(path: Path) -> tuple[State, dict[str, Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
@@ -92,7 +123,7 @@ def load(folder: Path, run: Mapping[str, str]) -> tuple[State, dict[str, Tensor]
                     "this is no checkpoint of a distillation", where=str(path), hint="Choose another folder."
                 )
             state = State(**json.loads(header["state"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
+            return state, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no dict
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DistillationError(
             f"the checkpoint cannot be read ({error})",
@@ -100,25 +131,17 @@ def load(folder: Path, run: Mapping[str, str]) -> tuple[State, dict[str, Tensor]
             hint="It was written whole, so something else has changed it. Restore it from a copy, or delete it to train"
             " again from the start.",
         ) from error
-    _expect_same(state, run, path)
-    return replace(state, run=dict(run)), tensors
 
 
-def _expect_same(state: State, run: Mapping[str, str], path: Path) -> None:
-    """Refuse to go on with what would have made another run of what is done."""
+def _unlike(state: State, run: Mapping[str, str]) -> list[str]:
+    """Name what would have made another run of what is done."""
     now, validated = json.loads(run[CONFIG]), VALIDATION in state.run
     other = [*differences(json.loads(state.run[CONFIG]), now, stage=state.stage, step=state.step, validated=validated)]
     names = sorted({*run, *state.run} - {CONFIG})
     unlike = [name for name in names if run.get(name) != state.run.get(name)]
     if unlike:
         other.append(f"its {', '.join(unlike)} {'differs' if len(unlike) == 1 else 'differ'}")
-    if other:
-        raise DistillationError(
-            f"the checkpoint is of another run: {'; '.join(other)}",
-            where=str(path),
-            hint="Choose another folder, or go on with what that run was started with. checkpoint_steps, and the"
-            " settings of stages that have not begun, may change.",
-        )
+    return other
 
 
 def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -97,7 +97,7 @@ def read(path: Path, *, up_to: int) -> tuple[Record, ...]:
             for row in csv.DictReader(file):
                 if len(records) == up_to:
                     break
-                records.append(Record(**{name: _parsed(name, row[name]) for name in _COLUMNS}))
+                records.append(Record(**{name: _parsed(name, row) for name in _COLUMNS}))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DistillationError(f"the log cannot be read ({error})", where=str(path), hint=_LOST) from error
     if len(records) != up_to:
@@ -106,11 +106,13 @@ def read(path: Path, *, up_to: int) -> tuple[Record, ...]:
     return tuple(records)
 
 
-def _parsed(name: str, text: str) -> Any:
+def _parsed(name: str, row: Mapping[str, str | None]) -> Any:
+    """Read one column; a loss that an older log has no column for is one that was not taken."""
     if name in _TEXT:
-        return text
+        return row[name]
     if name in _WHOLE:
-        return int(text)
+        return int(row[name] or "")
+    text = row.get(name)
     return float(text) if text else None
 
 

@@ -239,9 +239,10 @@ class Trainer:
                     weight.copy_(self._best[name])
         self._best, self._optimizer = {}, None
         self._state = replace(self._state, stage=self._state.stage + 1, step=0, best=None)
+        self._save(log, checkpoint.FINISHED)
         self._save(log)
 
-    def _save(self, log: Log) -> None:
+    def _save(self, log: Log, file: str = checkpoint.FILE) -> None:
         if self._folder is None:
             return
         log.sync()
@@ -251,7 +252,7 @@ class Trainer:
             for name, weight in self.module.named_parameters():
                 for key, value in self._optimizer.state.get(weight, {}).items():
                     tensors[f"optimizer/{key}/{name}"] = value
-        checkpoint.save(self._folder, tensors, self._state)
+        checkpoint.save(self._folder, tensors, self._state, file)
 
     def scores(self) -> Scores | None:
         """Return how well the trained weights do on the validation data, by the last stage's loss."""

@@ -95,6 +95,16 @@ def test_the_table_has_mean_and_deviation():
     assert cells == [["full", "teacher"], ["0.6000", "0.9000"], ["0.1414", ""], ["2", "1"], ["2.0", "0.0"], ["", ""]]
 
 
+def test_what_is_trained_is_written_before_anybody_looks_at_it(tmp_path):
+    def fail(_outcome, _student):
+        raise RuntimeError("the private run failed")
+
+    with pytest.raises(RuntimeError, match="private run"):
+        run(plan=Plan(("full",), (1,), tmp_path, progress=False), keep=fail)
+    with (tmp_path / "ablations.csv").open() as file:
+        assert "full" in {row["arm"] for row in csv.DictReader(file)}
+
+
 def test_an_arm_that_diverges_does_not_end_the_others(tmp_path):
     wild = replace(CONFIG, logits=Stage(9, 1e18))
     plan = Plan(("full", "w/o stage 2", "w/o stage 1"), (1, 2), tmp_path, progress=False)

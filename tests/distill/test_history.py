@@ -56,3 +56,10 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch):
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(DistillationError, match=r"log could not be written \(No space left on device\)"):
             log.sync()
+
+
+def test_a_log_of_an_older_version_lacks_only_losses_that_were_not_taken(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("step,stage,loss\n1,layers,0.5\n", encoding="utf-8")
+    (record,) = read(path, up_to=1)
+    assert (record.step, record.stage, record.loss, record.hidden) == (1, "layers", 0.5, None)

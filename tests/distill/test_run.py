@@ -234,6 +234,19 @@ def test_a_learning_rate_that_diverges_keeps_the_last_good_weights(tmp_path):
     assert all(bool(torch.isfinite(tensor).all()) for name, tensor in tensors.items() if name.startswith("weight/"))
 
 
+def test_a_later_stage_that_diverged_starts_again_where_the_one_before_ended(tmp_path):
+    wild = replace(SHORT, logits=Stage(30, 1e18), checkpoint_steps=1)
+    with pytest.raises(DistillationError, match="stage of logits is NaN or infinite"):
+        distilled(config=wild, folder=tmp_path)
+    mended = replace(wild, logits=Stage(2, 1e-4))
+    resumed = distilled(config=mended, folder=tmp_path)
+    whole = distilled(config=mended)
+    assert same(resumed, whole)
+    # What is done may not change: there is nothing to start it from.
+    with pytest.raises(DistillationError, match=r"layers\.learning_rate"):
+        distilled(config=replace(mended, layers=Stage(SHORT.layers.epochs, 3e-3)), folder=tmp_path)
+
+
 def _fingerprints(config):
     from mpccompile.distill.run import prepare
 
