@@ -244,7 +244,7 @@ def test_a_later_stage_that_diverged_starts_again_where_the_one_before_ended(tmp
     assert same(resumed, whole)
     # What is done may not change: there is nothing to start it from.
     with pytest.raises(DistillationError, match=r"layers\.learning_rate"):
-        distilled(config=replace(mended, layers=Stage(SHORT.layers.epochs, 3e-3)), folder=tmp_path)
+        distilled(config=replace(mended, layers=Stage(SHORT.layers.epochs, 7e-3)), folder=tmp_path)
 
 
 def _fingerprints(config):
