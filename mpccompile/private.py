@@ -24,7 +24,7 @@ from mpccompile.codegen.shapes import Shapes, shape_error, shape_key, shapes_of
 from mpccompile.errors import InputError, MpcCompileError
 from mpccompile.generation.choices import Choices
 from mpccompile.generation.generate import Recipe
-from mpccompile.generation.prompts import prompts_in, whole
+from mpccompile.generation.prompts import prompts_in
 from mpccompile.generation.reader import Reader
 from mpccompile.generation.ways import Ways
 from mpccompile.ir.program import Secrecy
@@ -93,9 +93,11 @@ class PrivateModel:
     def generate(self, input_ids: Tensor, attention_mask: Tensor | None = None, **choices: Any) -> Tensor:
         """Return prompts [B, T] with the tokens that follow, [B, T + new]; the client picks each from its logits.
 
+        A model with an encoder (T5) reads them as sources, and what is returned are its answers [B, 1 + new].
+
         Args:
             input_ids: The prompts; texts of a batch are equally long.
-            attention_mask: A tokenizer's, which may hide nothing.
+            attention_mask: A tokenizer's, which may hide nothing but the padding of sources. All parties learn it.
             choices: As in transformers: the fields of :class:`mpccompile.generation.choices.Choices`.
 
         Raises:
@@ -104,9 +106,9 @@ class PrivateModel:
             PartyLost: If a party or the dealer ends; ``generated`` has the ids up to then.
             RangeExceeded: If a private value leaves its calibrated range; it has ``generated`` too.
         """
-        chosen, prompt = Choices.named(choices), whole(input_ids, attention_mask)
+        chosen = Choices.named(choices)
         self._generator = self._generator_for(chosen)
-        return self._generator.generate(prompt, chosen)
+        return self._generator.generate(input_ids, chosen, attention_mask)
 
     def _generator_for(self, choices: Choices) -> AnyGenerator | Reader:
         if self._model is None:

@@ -120,7 +120,7 @@ def check_causal(model: nn.Module) -> None:
     """Refuse a model that is no decoder with a cache.
 
     Raises:
-        CaptureFailed: If it does not take ``past_key_values``, or has an encoder besides.
+        CaptureFailed: If it does not take ``past_key_values``.
     """
     import inspect
 
@@ -128,10 +128,5 @@ def check_causal(model: nn.Module) -> None:
     if "past_key_values" not in inspect.signature(model.forward).parameters or config is None:
         raise CaptureFailed(
             f"A {type(model).__name__} cannot generate: it takes no past_key_values",
-            hint="Use a causal language model, such as GPT2LMHeadModel.",
-        )
-    if getattr(config, "is_encoder_decoder", False):
-        raise CaptureFailed(
-            f"A {type(model).__name__} has an encoder, and generation is built for models without one",
             hint="Use a causal language model, such as GPT2LMHeadModel.",
         )

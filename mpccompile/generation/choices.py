@@ -35,6 +35,8 @@ class Choices:
         eos_token_id: Ids that end a text. A generation that stops for one shows its length to both parties; without
             any it always takes ``max_new_tokens`` steps.
         pad_token_id: What follows the end of a text while others in its batch go on; by default the first end id.
+        decoder_start_token_id: What the answers of a model with an encoder start with, which all parties know; by
+            default what its config says.
         streamer: Told of every step's ids at once.
         selection: Who sees a token: ``"client"`` learns the logits of each step and picks it; with ``"secret"`` the
             parties find the likeliest on shares, and the client learns the text when it is complete. Such a text always
@@ -49,6 +51,7 @@ class Choices:
     eos_token_id: int | Sequence[int] | None = None
     pad_token_id: int | None = None
     streamer: Streamer | None = None
+    decoder_start_token_id: int | None = None
     selection: Literal["client", "secret"] = "client"
 
     def __post_init__(self) -> None:

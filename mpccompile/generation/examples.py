@@ -66,7 +66,7 @@ def tokens_of(
     """Yield inputs of the program that reads a token, at places spread over each text, from place ``first`` on."""
     for ids, held, place in _places(ReadPrompt(model), texts, batch, capacity, first):
         cache = {name: value for name, value in held.items() if name != "logits"}
-        yield {**token_inputs(ids[:, place : place + 1], place, capacity), **_filled(cache, place, capacity)}
+        yield {**token_inputs(ids[:, place : place + 1], place, capacity), **filled(cache, place, capacity)}
 
 
 def choices_of(model: nn.Module, texts: Sequence[Tensor], batch: int, capacity: int) -> Iterator[dict[str, Tensor]]:
@@ -74,7 +74,7 @@ def choices_of(model: nn.Module, texts: Sequence[Tensor], batch: int, capacity: 
     for ids, held, place in _places(StartText(model), texts, batch, capacity, 1):
         public = token_inputs(ids[:, place : place + 1], place, capacity)
         del public["input_ids"]
-        yield {**public, **_filled(held, place, capacity)}
+        yield {**public, **filled(held, place, capacity)}
 
 
 def _places(
@@ -85,16 +85,21 @@ def _places(
         last = min(ids.shape[1] - 1, capacity)
         with as_for_inference(reader):
             held = reader(ids[:, :last])
-        for place in sorted({round(at) for at in torch.linspace(last, first, PLACES).tolist()}, reverse=True):
+        for place in places_over(first, last):
             yield ids, held, place
 
 
-def _filled(cache: Mapping[str, Tensor], length: int, capacity: int) -> dict[str, Tensor]:
+def places_over(first: int, last: int) -> list[int]:
+    """Return up to ``PLACES`` places from ``first`` to ``last``, the last of them first."""
+    return sorted({round(at) for at in torch.linspace(last, first, PLACES).tolist()}, reverse=True)
+
+
+def filled(cache: Mapping[str, Tensor], length: int, capacity: int) -> dict[str, Tensor]:
     """Return caches of so many rows, the first ``length`` of them filled."""
-    filled = {}
+    caches = {}
     for name, value in cache.items():
         shape = list(value.shape)
         shape[ROW_AXIS] = capacity
-        filled[name] = torch.zeros(shape)
-        filled[name][..., :length, :] = value[..., :length, :]
-    return filled
+        caches[name] = torch.zeros(shape)
+        caches[name][..., :length, :] = value[..., :length, :]
+    return caches

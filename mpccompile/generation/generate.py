@@ -14,6 +14,7 @@ from mpccompile import compiler
 from mpccompile.capture.cached import ReadPrompt, ReadToken, cache_names
 from mpccompile.errors import MpcCompileError, OptionError
 from mpccompile.generation.examples import continued, prompts_of, token_inputs, tokens_of
+from mpccompile.generation.prompts import whole
 from mpccompile.generation.requests import check_compilable, check_prompt
 from mpccompile.generation.text import Text
 
@@ -78,14 +79,14 @@ class Generator:
         """The programs made so far: those that read a prompt, then those that read a token."""
         return (*self._prompts.values(), *self._tokens.values())
 
-    def generate(self, input_ids: Tensor, choices: Choices) -> Tensor:
+    def generate(self, input_ids: Tensor, choices: Choices, attention_mask: Tensor | None = None) -> Tensor:
         """Return the prompt [B, T] and what follows it, [B, T + new].
 
         Raises:
             InputError: If the prompt is empty or too long, or an id is outside the vocabulary.
             MpcCompileError: If a call fails; ``generated`` has the ids up to then.
         """
-        check_prompt(self._recipe, input_ids, choices)
+        check_prompt(self._recipe, whole(input_ids, attention_mask), choices)
         with self._lock:
             text = Text(input_ids, choices)
             prompt, token = self._programs(input_ids, choices)
@@ -134,7 +135,7 @@ class Generator:
         if shape not in self._prompts:
             self._prompts[shape] = self._compile_prompt(texts, shape)
         prompt = self._prompts[shape]
-        able = [key for key in fitting if _takes(self._tokens[key], prompt)]
+        able = [key for key in fitting if takes(self._tokens[key], prompt)]
         if not able:
             able = [(shape[0], self._capacity(rows))]
             self._tokens[able[0]] = self._compile_token(texts, *able[0], dict(prompt.output.resident))
@@ -187,7 +188,8 @@ def capacity_of(package: Package) -> int:
     return next(spec.shape[1] for spec in package.inputs if spec.name == "attention_mask") - 1
 
 
-def _takes(token: Package, prompt: Package) -> bool:
-    """Say whether what a prompt may leave is within what was proven for the program that reads it."""
-    limits = {spec.name: spec.limit for spec in token.inputs if spec.resident}
-    return all(limit <= (limits[name] or 0.0) for name, limit in prompt.output.resident)
+def takes(later: Package, earlier: Package) -> bool:
+    """Say whether what one program may leave is within what was proven for the program that reads it."""
+    limits = {spec.name: spec.limit for spec in later.inputs if spec.resident}
+    left = dict(earlier.output.resident)
+    return all(left[name] <= (limit or 0.0) for name, limit in limits.items())

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mpccompile.errors import InputError, MpcCompileError, OptionError
 from mpccompile.generation.examples import token_inputs
+from mpccompile.generation.prompts import whole
 from mpccompile.generation.requests import check_ids
 from mpccompile.generation.text import Text
 
@@ -49,14 +50,14 @@ class Reader:
         """The one program."""
         return (self._package,)
 
-    def generate(self, input_ids: Tensor, choices: Choices) -> Tensor:
+    def generate(self, input_ids: Tensor, choices: Choices, attention_mask: Tensor | None = None) -> Tensor:
         """Return the prompt [1, T] and what follows it, [1, T + new].
 
         Raises:
             InputError: If the prompt is empty or too long, or an id is outside the vocabulary.
             MpcCompileError: If a call fails; ``generated`` has the ids up to then.
         """
-        self._check(input_ids, choices)
+        self._check(whole(input_ids, attention_mask), choices)
         text = Text(input_ids, choices)
         try:
             place = 0

@@ -15,13 +15,22 @@ if TYPE_CHECKING:
 
 
 def check_compilable(recipe: Recipe) -> None:
-    """Refuse models and options that no generation can be compiled for.
+    """Refuse models and options that no text can be continued with.
 
     Raises:
         CaptureFailed: If the model is no decoder with a cache.
         OptionError: If an option has no private generation.
     """
     check_causal(recipe.model)
+    check_options(recipe)
+
+
+def check_options(recipe: Recipe) -> None:
+    """Refuse options that no generation can be compiled for.
+
+    Raises:
+        OptionError: If an option has no private generation.
+    """
     if recipe.options.target != "mpccompile":
         raise OptionError(
             f"target={recipe.options.target!r} has no private generation",
@@ -41,7 +50,14 @@ def check_prompt(recipe: Recipe, ids: Tensor, choices: Choices) -> None:
 
     Raises:
         InputError: If the prompt is empty or too long, or an id is outside the vocabulary.
+        OptionError: If a choice is of models with an encoder.
     """
+    if choices.decoder_start_token_id is not None:
+        raise OptionError(
+            "a model without an encoder has no start token: its texts begin with the prompt",
+            where="argument decoder_start_token_id",
+            hint="Leave it out.",
+        )
     check_ids(ids, recipe.setting("vocab_size"))
     most = recipe.setting("max_position_embeddings")
     if most is not None and ids.shape[1] + choices.max_new_tokens > most:

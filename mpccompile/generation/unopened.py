@@ -17,7 +17,8 @@ from mpccompile import compiler
 from mpccompile.capture.cached import HIDDEN
 from mpccompile.errors import MpcCompileError, OptionError
 from mpccompile.generation.examples import prompts_of
-from mpccompile.generation.generate import CAPACITY_STEP, Recipe, Runner
+from mpccompile.generation.generate import CAPACITY_STEP, Recipe, Runner, takes
+from mpccompile.generation.prompts import whole
 from mpccompile.generation.requests import check_compilable, check_prompt
 from mpccompile.generation.text import Text
 from mpccompile.options import EXACT, REPLACED, Options
@@ -57,7 +58,7 @@ class Unopened(ABC):
         """The programs made so far: those that read a prompt, those that go on, those that tell the tokens."""
         return (*self._starts.values(), *self._steps.values(), *self._ends.values())
 
-    def generate(self, input_ids: Tensor, choices: Choices) -> Tensor:
+    def generate(self, input_ids: Tensor, choices: Choices, attention_mask: Tensor | None = None) -> Tensor:
         """Return the prompt [B, T] and what follows it, [B, T + new].
 
         Raises:
@@ -66,7 +67,7 @@ class Unopened(ABC):
             MpcCompileError: If a call fails; ``generated`` has the prompt, since no token was known yet.
         """
         self.check(choices)
-        check_prompt(self._recipe, input_ids, choices)
+        check_prompt(self._recipe, whole(input_ids, attention_mask), choices)
         with self._lock:
             text = Text(input_ids, choices)
             try:
@@ -202,10 +203,3 @@ def public_inputs(count: int, position: int, capacity: int, *, masked: bool) -> 
 def _public_inputs(step: Package, count: int, position: int) -> Inputs:
     shapes = {spec.name: spec.shape for spec in step.inputs}
     return public_inputs(count, position, shapes[HIDDEN][1], masked="attention_mask" in shapes)
-
-
-def takes(later: Package, earlier: Package) -> bool:
-    """Say whether what one program may leave is within what was proven for the program that reads it."""
-    limits = {spec.name: spec.limit for spec in later.inputs if spec.resident}
-    left = dict(earlier.output.resident)
-    return all(left[name] <= (limit or 0.0) for name, limit in limits.items())

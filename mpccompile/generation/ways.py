@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mpccompile.errors import OptionError
+from mpccompile.generation.answers import AnswerGenerator
 from mpccompile.generation.generate import Generator, Recipe, Runner
 from mpccompile.generation.reuse import ReuseGenerator
 from mpccompile.generation.secret import SecretGenerator
@@ -11,7 +13,7 @@ from mpccompile.generation.secret import SecretGenerator
 if TYPE_CHECKING:
     from mpccompile.generation.choices import Choices
 
-AnyGenerator = Generator | ReuseGenerator | SecretGenerator
+AnyGenerator = Generator | ReuseGenerator | SecretGenerator | AnswerGenerator
 
 
 class Ways:
@@ -40,6 +42,15 @@ class Ways:
         return self._made[kind]
 
     def _kind(self, choices: Choices) -> type[AnyGenerator]:
-        if self._recipe.options.generation == "reuse":
+        reuse = self._recipe.options.generation == "reuse"
+        if getattr(getattr(self._recipe.model, "config", None), "is_encoder_decoder", False):
+            if reuse:
+                raise OptionError(
+                    "generation='reuse' goes on from hidden states of a model without an encoder",
+                    where="option generation",
+                    hint="Leave the option out.",
+                )
+            return AnswerGenerator
+        if reuse:
             return ReuseGenerator
         return SecretGenerator if choices.selection == "secret" else Generator

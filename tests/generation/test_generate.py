@@ -132,7 +132,14 @@ def test_a_prompt_that_cannot_be_continued_is_refused_before_anything_runs(promp
 
 @pytest.mark.parametrize(
     "choices",
-    [{"max_new_tokens": 0}, {"temperature": 0.0}, {"top_k": 0}, {"top_p": 1.5}, {"num_beams": 4}],
+    [
+        {"max_new_tokens": 0},
+        {"temperature": 0.0},
+        {"top_k": 0},
+        {"top_p": 1.5},
+        {"num_beams": 4},
+        {"decoder_start_token_id": 0},
+    ],
 )
 def test_choices_that_mean_nothing_are_refused(choices):
     with pytest.raises(OptionError, match=next(iter(choices))):
@@ -140,9 +147,8 @@ def test_choices_that_mean_nothing_are_refused(choices):
 
 
 def test_a_model_that_cannot_generate_is_refused():
-    for name in ("bert", "t5"):
-        with pytest.raises(CaptureFailed, match=r"cannot generate|encoder"):
-            mpccompile.compile(FAMILIES[name]()[0]).generate(torch.tensor([[5]]))
+    with pytest.raises(CaptureFailed, match="cannot generate"):
+        mpccompile.compile(FAMILIES["bert"]()[0]).generate(torch.tensor([[5]]))
 
 
 @pytest.mark.parametrize("options", [{"target": "crypten"}, {"truncation": "local"}])
