@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 
@@ -55,7 +56,7 @@ def run_passes(
         if log.changes:
             _gate(each.__name__, before, program, compare=check and exact)
             program = program if exact else _with_new_reference(program)
-        record = _record(each.__name__, seconds, log, before, program)
+        record = _record(each, seconds, log, before, program)
         notes = {key: value for key, value in program.notes.items() if key != NOTE}
         program = program.with_changes(notes=notes, history=(*program.history, record))
         if observer is not None:
@@ -71,23 +72,29 @@ def _log(before: Program, after: Program) -> EditLog:
     return EditLog(len(gone), ())
 
 
-def _record(name: str, seconds: float, log: EditLog, before: Program, after: Program) -> PassRecord:
+def _first_line(each: Pass) -> str:
+    return (inspect.getdoc(each) or "").partition("\n")[0]
+
+
+def _record(each: Pass, seconds: float, log: EditLog, before: Program, after: Program) -> PassRecord:
     old, new = total_cost(before), total_cost(after)
     seen = before.history[-1].after if before.history else snapshot(before)
     return PassRecord(
-        name=name,
+        name=each.__name__,
         seconds=seconds,
         changes=log.changes,
         nodes_before=len(before.graph.nodes),
         nodes_after=len(after.graph.nodes),
         skipped=log.skipped,
         replaced=log.replaced,
+        reason=_first_line(each),
         online_bytes_before=old.bytes_sent,
         online_bytes_after=new.bytes_sent,
         rounds_before=old.rounds,
         rounds_after=new.rounds,
         before=seen,
         after=snapshot(after) if log.changes else seen,
+        became=log.became,
     )
 
 

@@ -66,7 +66,7 @@ def test_json_is_what_the_page_shows(call, package):
     shown = json.loads(said)
     assert code == 0
     assert len(shown["statements"]) == len(package.statements)
-    assert shown["graphs"] is True
+    assert shown["graph"] is not None
 
 
 def test_a_stage_is_printed_as_text(call, package):
@@ -122,7 +122,7 @@ def test_edited_graphs_are_refused(call, package):
         path.unlink()
         code, said, _ = call(package.folder, "--json")
         assert code == 0
-        assert json.loads(said)["graphs"] is False
+        assert json.loads(said)["graph"] is None
         assert "there is no graphs.json" in call(package.folder, "--stage", "captured")[2]
     finally:
         path.write_bytes(whole)
