@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 def graph(graphs: Graphs) -> Json:
-    """Return the rows of all stages and the stages as numbers of rows, as JSON values.
+    """Return the rows of all stages, the stages as numbers of rows, and lines of ``model.py`` by name, as JSON values.
 
     A stage has ``rows`` in the order of the graph; what its pass ``added``, ``removed`` and ``changed`` (pairs, before
     and after), how many it ``moved``, and what took the place of which (``became``, by name); and its critical path of
@@ -51,7 +51,7 @@ def graph(graphs: Graphs) -> Json:
     pairs = zip(graphs.stages, [seen[0], *seen], seen, strict=False)
     stages = [stage(name, before, after, critical_path(after)) for name, before, after in pairs]
     stages.append(stage(COMPILED, seen[-1], seen[-1], through(seen[-1], graphs.chain)))
-    return {"rows": [_row(row) for row, _, _ in numbers], "stages": stages}
+    return {"rows": [_row(row) for row, _, _ in numbers], "stages": stages, "lines": dict(graphs.lines)}
 
 
 def _row(row: Seen) -> Json:

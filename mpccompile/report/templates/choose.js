@@ -7,11 +7,16 @@ function chooseRow(name) {
   choose(name, index === undefined ? null : index);
 }
 
-// A statement that the stage on the screen does not have is shown where it is: in what was compiled.
+// What stands in model.py but not at the stage on the screen is shown where it is: in what was compiled.
+function chooseNamed(name) {
+  if (!graph.entries.has(name)) goToStage(LAST);
+  chooseRow(name);
+}
+
 function chooseStatement(index) {
   const name = data.statements[index].node;
-  if (data.graph && name !== null && !graph.entries.has(name)) goToStage(LAST);
-  choose(name, index);
+  if (data.graph && name !== null) chooseNamed(name);
+  else choose(name, index);
 }
 
 function choose(name, index) {
@@ -23,9 +28,12 @@ function choose(name, index) {
     const made = rows.get(`s${index}`);
     made.setAttribute("aria-selected", "true");
     show(byId("modules"), made);
-    markLine(index);
+  }
+  const line = chosenLine();
+  if (line) {
+    markLine(line);
     if (stage === LAST) showTab("source");
-    show(byId("source"), lineOf(index));
+    show(byId("source"), line);
   }
   if (data.graph) revealChosen();
 }

@@ -45,5 +45,8 @@ function layerOf(path) {
   return parts.slice(0, (number < 0 ? 1 : number) + 1).join(".");
 }
 
+// Every value has a line of model.py; those that send or hold shares are statements, numbered in the order of the program.
 const ofNode = new Map(data.statements.map((statement, index) => [statement.node, index]));
 const atLine = new Map(data.statements.map((statement, index) => [statement.line, index]));
+const lineOfName = new Map(data.graph ? Object.entries(data.graph.lines) : []);
+const nameAtLine = new Map([...lineOfName].map(([name, line]) => [line, name]));

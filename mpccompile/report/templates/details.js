@@ -48,12 +48,18 @@ function detailValue() {
       ...(stage === LAST && statement ? planned(statement) : entry ? estimated(entry) : []),
       ["module", modules.has(module) ? link(placeName(module), () => chooseModule(module)) : placeName(module)],
       ["your source", row ? row.source : statement.source],
-      ["model.py", statement ? link(`line ${statement.line}`, () => goToLine(chosen.index)) : row && row.op !== "input" ? "not in it: a later pass removed it" : ""],
+      ["model.py", lineText(row)],
       ["was", entry && entry.was ? element("code", {}, entry.was.text) : ""],
       ["graph", row ? element("code", {}, row.text) : ""],
       ["history", row ? historyList(row.name) : ""],
     ],
   );
+}
+
+function lineText(row) {
+  const line = chosenLine();
+  if (line) return link(`line ${line.id.slice(5)}`, goToLine);
+  return row && row.op !== "input" ? "not in it: a pass removed it" : "";
 }
 
 // What is read in the place of a value that the pass of this stage removed: another value, or a stored tensor.

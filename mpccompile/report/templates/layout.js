@@ -158,5 +158,10 @@ function costText(cost) {
   const parts = [cost.bytes ? bytes(cost.bytes) : "", cost.rounds ? plural(cost.rounds, "round") : ""];
   return parts.filter(Boolean).join(" \u00b7 ");
 }
-const sumText = (group) => [plural(group.count, "op"), costText(group)].filter(Boolean).join(" \u00b7 ");
+// Operations on shares are counted apart from those that either party does by itself.
+function sumText(group) {
+  const known = group.known ? `${group.known} public` : "";
+  const count = group.count || !known ? plural(group.count, "op") : "";
+  return [[count, known].filter(Boolean).join(" + "), costText(group)].filter(Boolean).join(" \u00b7 ");
+}
 const changeText = (group) => Object.keys(SIGNS).filter((kind) => group[kind]).map((kind) => `${SIGNS[kind]}${group[kind]}`).join(" ");

@@ -36,11 +36,11 @@ function shortened(item) {
 }
 
 function summed(group) {
-  Object.assign(group, { count: 0, bytes: 0, rounds: 0, critical: false, added: 0, removed: 0, changed: 0 });
+  Object.assign(group, { count: 0, known: 0, bytes: 0, rounds: 0, critical: false, added: 0, removed: 0, changed: 0 });
   eachEntry(group, (entry) => {
     if (entry.kind !== "kept") group[entry.kind] += 1;
     if (entry.kind === "removed") return;
-    group.count += 1;
+    group[entry.row.secret ? "count" : "known"] += 1;
     group.bytes += entry.bytes;
     group.rounds += entry.rounds;
     group.critical = group.critical || entry.critical;

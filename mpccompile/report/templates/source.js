@@ -8,10 +8,10 @@ function drawSource() {
     line.append(at < 0 ? text : text.slice(0, at));
     if (at >= 0) line.append(element("i", {}, text.slice(at)));
     const statement = data.statements[atLine.get(index + 1)];
-    if (statement) {
+    if (statement || nameAtLine.has(index + 1)) {
       line.setAttribute("role", "option");
       line.setAttribute("aria-selected", "false");
-      if (statement.critical) line.classList.add("critical-line");
+      if (statement && statement.critical) line.classList.add("critical-line");
     } else {
       line.setAttribute("role", "presentation");
     }
@@ -22,30 +22,39 @@ function drawSource() {
 
 const lineOf = (index) => byId(`line-${data.statements[index].line}`);
 
-function markLine(index) {
-  const line = lineOf(index);
+function markLine(line) {
   line.setAttribute("aria-selected", "true");
   lines.setAttribute("aria-activedescendant", line.id);
 }
 
-function goToLine(index) {
+// The line of what is chosen, if model.py has one.
+function chosenLine() {
+  return chosen.index !== null ? lineOf(chosen.index) : lineOfName.has(chosen.name) ? byId(`line-${lineOfName.get(chosen.name)}`) : null;
+}
+
+function goToLine() {
   showTab("source");
-  show(byId("source"), lineOf(index));
+  show(byId("source"), chosenLine());
   lines.focus({ preventScroll: true });
+}
+
+function chooseLine(line) {
+  const number = Number(line.id.slice(5));
+  if (atLine.has(number)) chooseStatement(atLine.get(number));
+  else chooseNamed(nameAtLine.get(number));
 }
 
 lines.addEventListener("click", (event) => {
   const made = event.target.closest('[role="option"]');
-  if (made) chooseStatement(atLine.get(Number(made.id.slice(5))));
+  if (made) chooseLine(made);
 });
 
 lines.addEventListener("keydown", (event) => {
-  const last = data.statements.length - 1;
-  const inside = chosen.module === null ? [] : statementsIn(chosen.module);
-  const here = chosen.index !== null ? chosen.index : inside.length ? inside[0] - 1 : -1;
-  const next = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: last }[event.key];
-  if (next === undefined || last < 0) return;
+  const all = [...lines.querySelectorAll('[role="option"]')];
+  const inside = chosen.module ? statementsIn(chosen.module) : [];
+  const here = inside.length ? all.indexOf(lineOf(inside[0])) - 1 : all.indexOf(chosenLine());
+  const next = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: all.length - 1 }[event.key];
+  if (next === undefined || !all.length) return;
   event.preventDefault();
-  chooseStatement(Math.max(0, Math.min(last, next)));
-  if (document.activeElement !== lines) lines.focus({ preventScroll: true });
+  chooseLine(all[Math.max(0, Math.min(all.length - 1, next))]);
 });
