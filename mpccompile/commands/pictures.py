@@ -34,7 +34,7 @@ def show(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what the page shows as JSON.")] = False,
 ) -> None:
-    """Write a page that shows a package: its modules, source, costs and passes.
+    """Write a page that shows a package: its graph after each pass, its source and its costs.
 
     The page is one file that needs no network. With --stage or --json nothing is written.
     """

@@ -49,9 +49,9 @@ function detailValue() {
       ["module", modules.has(module) ? link(placeName(module), () => chooseModule(module)) : placeName(module)],
       ["your source", row ? row.source : statement.source],
       ["model.py", lineText(row)],
+      ["history", row ? historyList(row.name) : ""],
       ["was", entry && entry.was ? element("code", {}, entry.was.text) : ""],
       ["graph", row ? element("code", {}, row.text) : ""],
-      ["history", row ? historyList(row.name) : ""],
     ],
   );
 }

@@ -59,7 +59,16 @@ function chosenBox() {
     const around = groupsAround(graph.root, chosen.name).find((path) => !graph.open.has(path));
     return graph.boxes.get(around === undefined ? `n:${chosen.name}` : `g:${around}`) || null;
   }
-  return !chosen.module ? null : graph.boxes.get(`g:${chosen.module}`) || null;
+  return chosen.module ? moduleBox(chosen.module) : null;
+}
+
+// A module without a box of its own is what is in it, or else what it is in.
+function moduleBox(module) {
+  if (graph.boxes.has(`g:${module}`)) return graph.boxes.get(`g:${module}`);
+  const boxes = [...graph.boxes.values()].map((box) => [box, box.item.entry ? box.item.entry.row.module : box.item.path]);
+  const below = boxes.find(([, path]) => path === module || path.startsWith(`${module}.`));
+  const above = boxes.filter(([, path]) => path && module.startsWith(`${path}.`)).sort((one, two) => two[1].length - one[1].length)[0];
+  return (below || above || [null])[0];
 }
 
 function markChosen() {

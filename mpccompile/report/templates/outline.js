@@ -28,11 +28,13 @@ function inside(group, path) {
   return group.groups.get(path);
 }
 
-// A group of one thing is that thing.
+// A group of one value is that value; one of one group has what is in that.
 function shortened(item) {
   if (item.entry) return item;
   item.items = item.items.map(shortened);
-  return item.items.length === 1 ? item.items[0] : summed(item);
+  if (item.items.length > 1) return summed(item);
+  const [only] = item.items;
+  return only.entry ? only : Object.assign(only, { id: item.id, path: item.path });
 }
 
 function summed(group) {

@@ -54,7 +54,7 @@ function stageChips() {
   const kinds = here ? Object.keys(SIGNS).filter((kind) => here[kind].length) : [];
   const chips = kinds.map((kind) => chip(kind, `${SIGNS[kind]}${here[kind].length} ${kind}`));
   if (here && here.moved) chips.push(chip("", `${here.moved} moved`));
-  return [...chips, pass.changes ? pass.reason : `Nothing to do. ${pass.reason}`];
+  return [...chips, pass.changes ? "" : "Nothing to do. ", element("span", { class: "reason" }, pass.reason)];
 }
 
 function endText() {
@@ -73,12 +73,13 @@ function passText(pass) {
   if (pass.reason) made.push(element("p", {}, pass.reason));
   made.push(costTable(pass));
   if (!data.graph) made.push(element("p", {}, "This copy of the package has no graphs.json, so that its changes are not shown one by one."));
-  made.push(...section("Replaced", pass.replaced, note), ...section("Left alone", pass.skipped, note));
+  made.push(...section("Replaced", pass.replaced, note));
   const here = data.graph ? data.graph.stages[stage] : { added: [], removed: [], changed: [], moved: 0 };
   if (here.moved) made.push(element("p", {}, `${plural(here.moved, "operation")} moved to another place.`));
   made.push(...section("Added", here.added, (number) => change("added", stageRows[number], null)));
   made.push(...section("Removed", here.removed, (number) => change("removed", stageRows[number], null)));
   made.push(...section("Changed", here.changed, ([was, now]) => change("changed", stageRows[now], stageRows[was])));
+  made.push(...section("Left alone", pass.skipped, note));
   if (!pass.changes && !pass.skipped.length) made.push(element("p", {}, "It found nothing to do."));
   return made;
 }

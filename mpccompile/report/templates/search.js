@@ -11,7 +11,6 @@ function find() {
   lines.querySelectorAll(".hit").forEach((made) => made.classList.remove("hit"));
   const found = byId("found");
   found.hidden = !wanted;
-  search.setAttribute("aria-expanded", String(Boolean(wanted)));
   if (!wanted) return;
   const named = (index) => data.statements[index].op.toLowerCase().includes(wanted);
   const all = searched.flatMap((text, index) => (text.includes(wanted) ? [index] : []));

@@ -1,6 +1,6 @@
 // Zoom and pan of the graph: the pane scrolls, so that the browser does it smoothly; a drag scrolls it too.
 const view = { zoom: 1, dragged: false };
-const ZOOMS = { least: 0.15, most: 2, step: 1.25 };
+const ZOOMS = { least: 0.05, most: 2, step: 1.25 };
 
 // Zooms; the point of the pane at `at` stays in place, its middle unless said.
 function setZoom(zoom, at) {
@@ -28,7 +28,7 @@ function fitAll() {
 // Scrolls the pane alone, and only as far as a box is out of sight.
 function intoSight(made) {
   const [box, around] = [made.querySelector(".bar, .card").getBoundingClientRect(), pane.getBoundingClientRect()];
-  const shift = (start, end, low, high) => (start < low + 24 ? start - low - (high - low) / 3 : end > high - 24 ? end - high + (high - low) / 3 : 0);
+  const shift = (start, end, low, high) => (start < low + 56 ? start - low - (high - low) / 3 : end > high - 24 ? end - high + (high - low) / 3 : 0);
   pane.scrollTop += shift(box.top, box.bottom, around.top, around.bottom);
   if (box.width < around.width) pane.scrollLeft += shift(box.left, box.right, around.left, around.right);
 }

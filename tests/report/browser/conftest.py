@@ -21,6 +21,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -70,10 +71,10 @@ def address(shown, tmp_path_factory):
 
 @pytest.fixture
 def visit(browser, address):
-    """Open the page with the screen asked for; what goes wrong in it, or asks for anything else, fails the test."""
-    wrong, asked, contexts = [], [], []
+    """Open a page with the screen asked for; what goes wrong in it, or asks for anything else, fails the test."""
+    wrong, asked, contexts, pages = [], [], [], set()
 
-    def opened(**screen):
+    def opened(address=address, **screen):
         context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **screen})
         contexts.append(context)
         context.on("request", lambda request: asked.append(request.url))
@@ -82,13 +83,14 @@ def visit(browser, address):
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.on("console", lambda message: wrong.append(message.text))
         tab.goto(address)
+        pages.add(address)
         return tab
 
     yield opened
     for context in contexts:
         context.close()
     assert wrong == []
-    assert set(asked) == {address}
+    assert set(asked) == pages
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from mpccompile.report.page import page as html_of
 from tests import models
 
 LAYERS = [f"bert.encoder.layer.{layer}" for layer in range(models.LAYERS)]
@@ -338,3 +339,39 @@ def test_zoom_and_drag_move_the_graph(tab):
     tab.mouse.up()
     assert tab.locator("#pane").evaluate("each => each.scrollTop") == 150
     assert tab.locator('#picture [aria-expanded="true"]').count() == opened
+
+
+def test_without_graphs_it_shows_the_costs_the_source_and_the_passes(visit, shown, tmp_path):
+    path = tmp_path / "show.html"
+    path.write_text(html_of({**shown, "graph": None}), encoding="utf-8")
+    tab = visit(path.as_uri())
+    assert not tab.locator("#tab-graph").is_visible()
+    assert tab.locator("#tree [role=treeitem]").count() > models.LAYERS
+    row = shown["statements"][-1]
+    tab.locator(f"#line-{row['line']}").click()
+    assert details(tab)["shape"] == str(row["shape"])
+    for _ in shown["passes"]:
+        tab.keyboard.press("[")
+    assert tab.locator("#step h2").first.inner_text().startswith(shown["passes"][0]["name"])
+    assert "no graphs.json" in tab.locator("#step").inner_text()
+
+
+def test_without_passes_it_shows_what_was_captured_and_runs(visit, shown, tmp_path):
+    last = shown["graph"]["stages"][-1]
+    stages = [{**last, "name": "captured"}, last]
+    path = tmp_path / "show.html"
+    path.write_text(html_of({**shown, "passes": [], "graph": {**shown["graph"], "stages": stages}}), encoding="utf-8")
+    tab = visit(path.as_uri())
+    assert tab.locator("#stage option").all_inner_texts() == ["Captured from the model", "Compiled: what runs"]
+    tab.keyboard.press("[")
+    assert tab.locator("#previous").is_disabled()
+    assert box(tab, f"g:{LAYERS[0]}").is_visible()
+
+
+def test_a_hostile_name_is_text_on_the_screen(visit, shown, tmp_path):
+    name = "<img src=x onerror=alert(1)>"
+    path = tmp_path / "show.html"
+    path.write_text(html_of({**shown, "name": name}), encoding="utf-8")
+    tab = visit(path.as_uri())
+    assert tab.locator("h1").inner_text() == name
+    assert tab.locator("img").count() == 0
