@@ -16,6 +16,7 @@ SCRIPTS = (
     "data.js",
     "stages.js",
     "outline.js",
+    "arrange.js",
     "layout.js",
     "draw.js",
     "graph.js",

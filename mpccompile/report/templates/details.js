@@ -72,7 +72,7 @@ function placeTaken(name) {
 // A line for each pass that made something of a value, with the reason; each leads to the graph after it.
 function historyList(name) {
   const list = element("ul");
-  for (const [index, kind] of historyOf(name)) {
+  for (const [index, kind] of lifeOf(name)) {
     const pass = passOf(index);
     const made = element("li", {}, pass ? `${kind} by ` : "", link(pass ? stageName(index) : "captured from the model", () => goToStage(index)));
     if (pass) made.append(`: ${reasonOf(pass, name)}`);

@@ -25,7 +25,7 @@ function drawGraph(anchor) {
     whole.rounds += entry.rounds;
   });
   picture.replaceChildren(drawGroup(graph.root, whole));
-  setZoom(view.zoom);
+  sizePicture();
   markChosen();
   if (before && graph.boxes.has(anchor)) {
     const after = graph.boxes.get(anchor).made.getBoundingClientRect();

@@ -1,16 +1,21 @@
-// Where boxes and arrows go. dagre places what is in one group; an open group is a box in the group around it, and what
-// reads through its frame goes through one port at its top and one at its bottom.
+// Where boxes and arrows go, group by group: an open group is a box in the group around it, and what reads through its
+// frame goes through one port at its top and one at its bottom.
 const SIZES = { node: 44, group: 62, header: 28, pad: 14, narrow: 132, wide: 250 };
 // What more boxes of a group read than this is named at them instead: twelve layers that read one mask would otherwise
 // stand twelve arrows apart. The reader that stands highest has its arrow.
 const MOST_ARROWS = 4;
-const ENTRY = { id: "entry", width: 1, height: 1 };
-const EXIT = { id: "exit", width: 1, height: 1 };
+const ENTRY = { id: PORTS.entry };
+const EXIT = { id: PORTS.exit };
 
 const pen = document.createElement("canvas").getContext("2d");
+const widths = new Map();
 function widthOf(text, font) {
-  pen.font = `${font} system-ui, sans-serif`;
-  return pen.measureText(text).width;
+  const key = `${font} ${text}`;
+  if (!widths.has(key)) {
+    pen.font = `${font} system-ui, sans-serif`;
+    widths.set(key, pen.measureText(text).width);
+  }
+  return widths.get(key);
 }
 
 function cut(text, width, font) {
@@ -59,32 +64,36 @@ function measure(item) {
 // Gives every item of a group its size and its place in the group, and every arrow its points.
 function place(group, around, open, flows) {
   const [arrows, named] = apart([...((flows.get(group) || new Map()).values())]);
-  const graph = new dagre.graphlib.Graph();
-  graph.setGraph({ rankdir: "TB", nodesep: 26, edgesep: 14, ranksep: 34 });
   for (const item of group.items) {
     label(item, around);
     item.open = !item.entry && open.has(item.path);
     if (item.open) place(item, item.path, open, flows);
     else [item.width, item.height] = measure(item);
-    graph.setNode(item.id, { width: item.width, height: item.height });
   }
-  connect(graph, group, arrows);
-  dagre.layout(graph);
-  // A port takes a row of its own, which need not be as high as the others.
-  const top = group.path === null ? SIZES.pad : SIZES.header + SIZES.pad / 2 - (graph.hasNode(ENTRY.id) ? 12 : 0);
-  const size = { width: graph.graph().width, height: graph.graph().height };
-  group.width = Math.max(size.width + 2 * SIZES.pad, group.path === null ? 0 : headWidth(group));
-  group.height = size.height + top + SIZES.pad - (graph.hasNode(EXIT.id) ? 22 : 0);
-  const left = (group.width - size.width) / 2;
-  for (const item of group.items) {
-    const at = graph.node(item.id);
-    item.x = left + at.x - item.width / 2;
-    item.y = top + at.y - item.height / 2;
-  }
-  const port = (id) => (graph.hasNode(id) ? left + graph.node(id).x : group.width / 2);
-  group.ports = { top: port(ENTRY.id), bottom: port(EXIT.id) };
-  group.arrows = arrows.map((arrow) => ({ ...arrow, points: pointsOf(arrow, group, graph.edge(arrow.from.id, arrow.to.id).points, left, top) }));
+  const numbers = new Map([[ENTRY, PORTS.entry], [EXIT, PORTS.exit], ...group.items.map((item, index) => [item, index])]);
+  const found = arrange(
+    group.items.map(({ width, height }) => [Math.round(width), height]),
+    arrows.map(({ from, to, pairs }) => [numbers.get(from), numbers.get(to), Math.min(pairs.length, 4)]),
+  );
+  const [left, top] = sized(group, found);
+  group.items.forEach((item, index) => {
+    item.x = left + found.centres[index].x - item.width / 2;
+    item.y = top + found.centres[index].y - item.height / 2;
+  });
+  const port = (x) => (x === null ? group.width / 2 : left + x);
+  group.ports = { top: port(found.ports.entry), bottom: port(found.ports.exit) };
+  group.arrows = arrows.map((arrow, index) => ({ ...arrow, points: pointsOf(arrow, group, found.bends[index], left, top) }));
   group.named = named;
+}
+
+// Makes a group as large as what is in it, and returns where that begins.
+function sized(group, found) {
+  const whole = group.path === null;
+  // A port takes a row of its own, which need not be as high as the others.
+  const top = whole ? SIZES.pad : SIZES.header + SIZES.pad / 2 - (found.ports.entry === null ? 0 : 12);
+  group.width = Math.max(found.width + 2 * SIZES.pad, whole ? 0 : headWidth(group));
+  group.height = found.height + top + SIZES.pad - (found.ports.exit === null ? 0 : 22);
+  return [(group.width - found.width) / 2, top];
 }
 
 function apart(arrows) {
@@ -118,19 +127,6 @@ function depths(arrows) {
 }
 
 const headWidth = (group) => widthOf(group.label, "600 13px") + Math.max(widthOf(sumText(group), "11px"), widthOf(changeText(group), "600 12px")) + 60;
-
-function connect(graph, group, arrows) {
-  for (const { from, to, pairs } of arrows) {
-    for (const port of [from, to]) if (port === ENTRY || port === EXIT) graph.setNode(port.id, { width: 1, height: 1 });
-    graph.setEdge(from.id, to.id, { weight: Math.min(pairs.length, 4) });
-  }
-  // Ports stay at the frame: everything else is below the one and above the other.
-  for (const item of group.items) {
-    const [first, last] = [!graph.predecessors(item.id).length, !graph.successors(item.id).length];
-    if (graph.hasNode(ENTRY.id) && first) graph.setEdge(ENTRY.id, item.id, { weight: 0 });
-    if (graph.hasNode(EXIT.id) && last) graph.setEdge(item.id, EXIT.id, { weight: 0 });
-  }
-}
 
 function pointsOf({ from, to }, group, points, left, top) {
   const placed = points.map(({ x, y }) => [x + left, y + top]);

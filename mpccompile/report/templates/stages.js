@@ -64,6 +64,15 @@ function historyOf(name) {
   return histories.get(name) || [];
 }
 
+// The same of the value that has the name at this stage: a name can be given again once its value is gone.
+function lifeOf(name) {
+  const all = historyOf(name);
+  const starts = all.flatMap(([index, kind], at) => (kind === "captured" || kind === "added" ? [[index, at]] : []));
+  const mine = starts.filter(([index]) => index <= stage).pop();
+  const next = starts.find(([index]) => index > stage);
+  return mine ? all.slice(mine[1], next ? next[1] : all.length) : [];
+}
+
 // Why a pass did that to a value: what it noted of it, or else what the pass is for.
 function reasonOf(pass, name) {
   const noted = [...pass.replaced, ...pass.skipped].find((text) => text.startsWith(`%${name} `));

@@ -8,11 +8,15 @@ function setZoom(zoom, at) {
   const ratio = Math.min(ZOOMS.most, Math.max(ZOOMS.least, zoom)) / view.zoom;
   const [left, top] = [(pane.scrollLeft + x) * ratio - x, (pane.scrollTop + y) * ratio - y];
   view.zoom *= ratio;
+  sizePicture();
+  [pane.scrollLeft, pane.scrollTop] = [left, top];
+}
+
+function sizePicture() {
   picture.setAttribute("viewBox", `0 0 ${graph.width} ${graph.height}`);
   picture.setAttribute("width", graph.width * view.zoom);
   picture.setAttribute("height", graph.height * view.zoom);
   byId("zoom").textContent = `${Math.round(view.zoom * 100)} %`;
-  if (ratio !== 1) [pane.scrollLeft, pane.scrollTop] = [left, top];
 }
 
 // As large as it is, or as wide as the pane if that can still be read.
