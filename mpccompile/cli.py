@@ -8,9 +8,8 @@ import signal
 import sys
 import threading
 import traceback
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,19 +20,11 @@ from mpccompile.commands.compile import compile_model
 from mpccompile.commands.evaluate import evaluate
 from mpccompile.commands.export import export
 from mpccompile.commands.generate import generate
-from mpccompile.commands.parameters import Arrays, AsJson
+from mpccompile.commands.parameters import Arrays, AsJson, Device, Folder, Repeat
 from mpccompile.commands.passes import passes
+from mpccompile.commands.profile import profile
 from mpccompile.commands.tune import tune
 from mpccompile.errors import MpcCompileError, OptionError, UnsupportedOp
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from mpccompile.codegen.package import Package
-    from mpccompile.private import PrivateModel
-    from mpccompile.report.profile import Profile
 
 app = typer.Typer(
     name="mpccompile",
@@ -51,23 +42,12 @@ app.command()(export)
 app.command()(evaluate)
 app.command()(generate)
 app.command()(pictures.show)
+app.command()(profile)
 app.command()(tune)
 app.command()(passes)
 
 
-class By(Enum):
-    """What a profile is grouped by."""
-
-    OP = "op"
-    MODULE = "module"
-
-
-Folder = Annotated[Path, typer.Argument(help="A compiled package.", show_default=False)]
 Outputs = Annotated[Path | None, typer.Option("--output", metavar="NPZ", help="Where the outputs go, by name.")]
-Device = Annotated[
-    str | None, typer.Option("--device", help="Where the parties compute, cpu or cuda.", show_default=False)
-]
-Repeat = Annotated[int, typer.Option("--repeat", min=1, help="How often to run.")]
 KeyFile = Annotated[
     Path | None,
     typer.Option("--key-file", help="The same on all machines; make it with: mpccompile key FILE.", show_default=False),
@@ -129,77 +109,18 @@ def run(
         raise typer.BadParameter("the inputs are missing", param_hint="--input")
     with show.stages("starting") as status:
         from mpccompile.commands import files
+        from mpccompile.commands.running import run_privately
 
         files.check_writable(output)
         package, private = files.open_package(folder, device)
         inputs = files.read_arrays(arrays)
-        outputs, profiles = _run_privately(package, private, inputs, repeat, status)
+        outputs, profiles = run_privately(package, private, inputs, repeat, status)
         if output is not None:
             files.write_arrays(output, outputs)
     if json:
         show.run_json(outputs, profiles)
     else:
         show.run_text(outputs, profiles, output)
-
-
-def _run_privately(
-    package: Package,
-    private: PrivateModel,
-    inputs: Mapping[str, Tensor],
-    repeat: int,
-    status: Any,
-    *,
-    warm_up: bool = False,
-) -> tuple[dict[str, Tensor], list[Profile]]:
-    profiles = []
-    outputs: dict[str, Tensor] = {}
-    with private:
-        # Wrong inputs are told before anything is started.
-        private.compile_for(inputs)
-        status.update("starting the parties")
-        private.prepare()
-        if warm_up:
-            private(**inputs)
-        for count in range(repeat):
-            status.update(f"running {package.name} ({count + 1} of {repeat})")
-            outputs = private(**inputs)
-            profiles.append(private.last_profile())
-    return outputs, profiles
-
-
-@app.command()
-def profile(
-    folder: Folder,
-    arrays: Arrays = None,
-    by: Annotated[By, typer.Option(help="One row per operation, or per module of the model.")] = By.OP,
-    repeat: Repeat = 1,
-    device: Device = None,
-    json: AsJson = False,
-) -> None:
-    """Run a package and show where bytes, rounds and seconds go.
-
-    Without --input it runs on made-up inputs of the right shapes: costs do not depend on values. A first run is not
-    counted; of several others, the one in the middle by online time is shown.
-    """
-    from mpccompile.commands import show
-
-    with show.stages("starting") as status:
-        from mpccompile.commands import files
-        from mpccompile.errors import InputError, RangeExceeded
-
-        package, private = files.open_package(folder, device)
-        inputs = files.made_up_inputs(package) if arrays is None else files.read_arrays(arrays)
-        try:
-            _outputs, profiles = _run_privately(package, private, inputs, repeat, status, warm_up=True)
-        except (InputError, RangeExceeded) as error:
-            if arrays is not None:
-                raise
-            raise RangeExceeded("made-up inputs are not in the calibrated ranges", hint="Give --input.") from error
-    middle = sorted(profiles, key=lambda one: one.online_seconds)[len(profiles) // 2]
-    if json:
-        show.as_json(middle.to_json())
-    else:
-        show.print_table(middle.table() if by is By.OP else show.module_table(middle))
 
 
 @app.command()

@@ -43,3 +43,8 @@ Tolerance = Annotated[float | None, typer.Option(help="Largest error that approx
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the package goes.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Folder = Annotated[Path, typer.Argument(help="A compiled package.", show_default=False)]
+Device = Annotated[
+    str | None, typer.Option("--device", help="Where the parties compute, cpu or cuda.", show_default=False)
+]
+Repeat = Annotated[int, typer.Option("--repeat", min=1, help="How often to run.")]
