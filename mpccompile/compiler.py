@@ -120,8 +120,12 @@ def recognise(
     observer: Observer | None = None,
 ) -> Program:
     """Capture and lower a model, and name its functions as the user meant them."""
-    program = with_table_rows(lower(capture(model, example_inputs, options)))
-    return run_passes(program, RECOGNISERS, observer=observer)
+    return run_passes(lowered(model, example_inputs, options), RECOGNISERS, observer=observer)
+
+
+def lowered(model: nn.Module, example_inputs: Mapping[str, Tensor] | Sequence[Tensor], options: Options) -> Program:
+    """Capture a model and lower it to operations that have a private form."""
+    return with_table_rows(lower(capture(model, example_inputs, options)))
 
 
 def capture(model: nn.Module, example_inputs: Mapping[str, Tensor] | Sequence[Tensor], options: Options) -> Program:
@@ -133,8 +137,17 @@ def capture(model: nn.Module, example_inputs: Mapping[str, Tensor] | Sequence[Te
 
 def approximate(program: Program, options: Options, *, observer: Observer | None = None) -> Program:
     """Put the chosen approximations in the place of a recognised program's functions."""
-    replace = functools.update_wrapper(functools.partial(replace_functions, options=options), replace_functions)
-    return run_passes(program, [replace], exact=False, observer=observer)
+    return run_passes(program, [_replacing(options)], exact=False, observer=observer)
+
+
+def _replacing(options: Options) -> Pass:
+    return functools.update_wrapper(functools.partial(replace_functions, options=options), replace_functions)
+
+
+def stages_of(options: Options, passes: Sequence[Pass] = ()) -> tuple[tuple[Pass, bool], ...]:
+    """Return every pass of a compilation in order, and whether it has to keep the answers; ``passes`` come last."""
+    first = [(each, True) for each in RECOGNISERS]
+    return (*first, (_replacing(options), False), *((each, True) for each in (*passes_for(options), *passes)))
 
 
 def staying(program: Program, resident: Mapping[str, float]) -> Program:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpccompile.commands.parameters import AsJson, Force, Gelu, Output, Pairs, Softmax, Target, Tolerance
+from mpccompile.commands.parameters import AsJson, Force, Gelu, Output, Pairs, Shapes, Softmax, Target, Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,15 +18,6 @@ if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
 
 File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="The model.", show_default=False)]
-Shapes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input-shape",
-        metavar="NAME=SIZE,SIZE",
-        help="The shape of an input, or NAME=SIZE for a dim that has a name in the file. Needed for open dims; give it"
-        " again for more.",
-    ),
-]
 Names = Annotated[
     list[str] | None, typer.Option("--secret", metavar="NAME", help="An input to keep secret; again for more.")
 ]

@@ -40,7 +40,7 @@ def load_model(name: str) -> tuple[nn.Module, dict[str, Any] | None]:
         OptionError: If there is no such thing, or it makes no model.
         MpcCompileError: If it fails.
     """
-    made = _made(_factory(name), name)
+    made = _made(named(name, "factory"), name)
     model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)  # noqa: PLR2004 - a pair
     if not isinstance(model, nn.Module):
         raise OptionError(
@@ -63,14 +63,20 @@ def read_data(name: str) -> Named:
         MpcCompileError: If it fails.
     """
     if ":" in name and not Path(name).exists():
-        return Named(_made(_factory(name), name), name)
+        return Named(_made(named(name, "factory"), name), name)
     return Named(read_arrays(Path(name)), name)
 
 
-def _factory(name: str) -> object:
+def named(name: str, kind: str) -> object:
+    """Return what ``package.module:name`` names.
+
+    Raises:
+        OptionError: If there is no such thing.
+        MpcCompileError: If its module fails.
+    """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise OptionError(f"{name!r} names no factory", hint="Write it as package.module:function.")
+        raise OptionError(f"{name!r} names no {kind}", hint="Write it as package.module:function.")
     # An installed command has its own folder there; `python -m` would have the working one.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))

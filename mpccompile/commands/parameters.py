@@ -48,3 +48,12 @@ Device = Annotated[
     str | None, typer.Option("--device", help="Where the parties compute, cpu or cuda.", show_default=False)
 ]
 Repeat = Annotated[int, typer.Option("--repeat", min=1, help="How often to run.")]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="NAME=SIZE,SIZE",
+        help="The shape of an input, or NAME=SIZE for a dim that has a name in the file. Needed for open dims; give it"
+        " again for more.",
+    ),
+]

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mpccompile.ir.network import LAN, LOOPBACK, WAN, Network, Seconds
-from mpccompile.report.flow import layer_of
 from mpccompile.report.profile import OUTPUT_OP
+from mpccompile.report.profiling.layers import layer_of
 from mpccompile.runtime.program import OUTPUT_LINE
 from mpccompile.runtime.timeline import WIRE
 from mpccompile.runtime.twins import read_plan
