@@ -21,6 +21,7 @@ from mpccompile.codegen.answer import located, rebuild
 from mpccompile.codegen.inputs import check_values, checked
 from mpccompile.codegen.processes import session_for
 from mpccompile.codegen.shapes import Shapes, shape_error, shape_key, shapes_of
+from mpccompile.debugging import TIMINGS, tell, timed
 from mpccompile.errors import InputError, MpcCompileError
 from mpccompile.generation.choices import Choices
 from mpccompile.generation.generate import Recipe
@@ -348,14 +349,17 @@ class PrivateModel:
             outputs, report = session.run(_program_name(package), inputs, public, first_row)
         except MpcCompileError as error:
             raise located(package, error) from None
+        tell(TIMINGS, f"call: {report.online_seconds:.3f} s online, {report.offline_seconds:.3f} s offline")
         self._last = (package, report, inputs)
         return outputs
 
     def _loaded(self, package: Package) -> Session:
         if self._session is None or self._session.closed:
-            self._session = session_for(self._options)
+            with timed("start"):
+                self._session = session_for(self._options)
         if not self._session.is_loaded(_program_name(package)):
-            self._session.load(_program_name(package), package.folder)
+            with timed("load"):
+                self._session.load(_program_name(package), package.folder)
         return self._session
 
     def _current(self) -> Package:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from mpccompile import debugging
 from mpccompile.errors import MpcCompileError, PassFailed
 from mpccompile.ir.cost import total_cost
 from mpccompile.ir.differences import first_difference, relative_error, values_of
@@ -58,9 +59,20 @@ def run_passes(
         record = _record(each.__name__, seconds, log, before, program)
         notes = {key: value for key, value in program.notes.items() if key != NOTE}
         program = program.with_changes(notes=notes, history=(*program.history, record))
+        _tell(program, record)
         if observer is not None:
             observer(program, record)
     return program
+
+
+def _tell(program: Program, record: PassRecord) -> None:
+    told = (
+        f"{record.name}: {record.changes} changes, {1e3 * record.seconds:.1f} ms,"
+        f" {record.nodes_after - record.nodes_before:+d} nodes"
+    )
+    debugging.tell(debugging.PASSES, told)
+    if record.changes and debugging.shows(debugging.GRAPHS):
+        debugging.tell(debugging.GRAPHS, f"# after {told}\n{to_text(program)}")
 
 
 def apply(each: Pass, program: Program) -> Program:
