@@ -104,10 +104,14 @@ def _onnx(question: Question, given: dict[str, Tensor] | None) -> tuple[nn.Modul
     from mpccompile.capture.from_onnx import examples
     from mpccompile.capture.from_onnx.model import OnnxModel
     from mpccompile.capture.from_onnx.shapes import parse_shapes
+    from mpccompile.errors import InputError, OptionError
 
     shapes = parse_shapes(list(question.shapes))
     model = OnnxModel.read(Path(question.target))
-    batches = examples.made_up(model, shapes) if given is None else examples.from_arrays(model, shapes, given)
+    try:
+        batches = examples.made_up(model, shapes) if given is None else examples.from_arrays(model, shapes, given)
+    except InputError as error:
+        raise OptionError(error.what, where="--input" if given is not None else error.where, hint=error.hint) from error
     return model, batches[0]
 
 

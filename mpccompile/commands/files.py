@@ -86,7 +86,7 @@ def named(name: str, kind: str) -> object:
         if error.name and f"{module_name}.".startswith(f"{error.name}."):
             raise OptionError(f"there is no module {error.name}", hint="Start in the folder it is in.") from error
         raise _failed(f"importing {module_name}", error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(f"importing {module_name}", error) from error
     if not hasattr(module, attribute):
         raise OptionError(f"the module {module_name} has no {attribute}")
@@ -105,11 +105,11 @@ def _made(factory: object, name: str) -> object:
         return make()
     except MpcCompileError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(f"calling {name}", error) from error
 
 
-def _failed(what: str, error: Exception) -> MpcCompileError:
+def _failed(what: str, error: BaseException) -> MpcCompileError:
     first = (str(error).strip().splitlines() or [""])[0]
     return MpcCompileError(f"{what} failed with {type(error).__name__}: {first}")
 
@@ -125,12 +125,13 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
         InputError: If it cannot be read, or holds something else than numbers.
     """
     try:
-        # Of an .npy file it returns the array itself, which is no context manager.
-        with np.load(path, allow_pickle=False) as file:
+        # Of an .npy file it returns the array itself, which is no context manager; what it cannot read it leaves open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             tensors = {name: torch.from_numpy(np.ascontiguousarray(file[name])) for name in file.files}
     except FileNotFoundError as error:
         raise InputError("there is no such file", where=str(path)) from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:
+        # A damaged file makes numpy raise what its parsers do: of zip, of zlib, of Python itself.
         raise InputError("this is not an .npz file of numbers", where=str(path), hint="Use numpy.savez.") from error
     return {name: tensor.float() if tensor.dtype in _NARROWED else tensor for name, tensor in tensors.items()}
 

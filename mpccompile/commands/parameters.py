@@ -43,7 +43,7 @@ Tolerance = Annotated[float | None, typer.Option(help="Largest error that approx
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the package goes.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Folder = Annotated[Path, typer.Argument(help="A compiled package.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A compiled package.", show_default=False)]
 Device = Annotated[
     str | None, typer.Option("--device", help="Where the parties compute, cpu or cuda.", show_default=False)
 ]

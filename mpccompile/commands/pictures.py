@@ -18,7 +18,10 @@ FILE = "show.html"
 
 def show(  # noqa: PLR0913, PLR0917 - a flag each
     folder: Annotated[
-        Path, typer.Argument(help="A compiled package; with --debug a factory or an ONNX file.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="A compiled package; with --debug a factory or an ONNX file.", show_default=False
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -57,6 +60,8 @@ def show(  # noqa: PLR0913, PLR0917 - a flag each
     With --debug, PACKAGE.MODULE:FACTORY or an ONNX file takes the place of the folder, and --input and what follows are
     as for compile and export. Every pass is run and held to the model as it was captured. It ends with 1 if one breaks
     it.
+
+    Example: mpccompile show bert.mpc --open
     """
     if debug:
         from mpccompile.commands.diagnosing import Question, diagnose

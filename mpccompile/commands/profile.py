@@ -93,8 +93,7 @@ def profile(  # noqa: PLR0913, PLR0917 - a flag each
         model = None if factory is None else files.load_model(factory)[0]
         inputs = files.made_up_inputs(package) if arrays is None else files.read_arrays(arrays)
         how = _How(repeat, ways, model, timeline=bool(wanted.wanted))
-        with _blaming(made_up=arrays is None):
-            middle = _measured(private, inputs, how, status)
+        middle = _measured(private, inputs, how, status, made_up=arrays is None)
         measured = breakdown(package, middle)
         write(measured, wanted)
     if json:
@@ -149,14 +148,17 @@ def _blaming(*, made_up: bool) -> Iterator[None]:
         raise RangeExceeded("made-up inputs are not in the calibrated ranges", hint="Give --input.") from error
 
 
-def _measured(private: PrivateModel, inputs: Mapping[str, Tensor], how: _How, status: Status) -> Profile:
+def _measured(
+    private: PrivateModel, inputs: Mapping[str, Tensor], how: _How, status: Status, *, made_up: bool
+) -> Profile:
     """Run once uncounted, then as often as asked, and return the run in the middle."""
     from mpccompile.commands.running import start
 
     named: dict[str, Any] = dict(inputs)
     with private:
-        start(private, inputs, status)
-        private(**named)
+        with _blaming(made_up=made_up):
+            start(private, inputs, status)
+            private(**named)
         if how.against:
             status.update(f"running in turn with {', '.join(how.against)}")
             return private.profile(
