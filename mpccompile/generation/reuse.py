@@ -17,7 +17,7 @@ from mpccompile import compiler
 from mpccompile.capture.cached import ROW_AXIS
 from mpccompile.errors import MpcCompileError, OptionError
 from mpccompile.generation.examples import PLACES, prompts_of
-from mpccompile.generation.generate import CALIBRATION_TOKENS, CAPACITY_STEP, Recipe, Runner
+from mpccompile.generation.generate import CALIBRATION_TOKENS, Recipe, Runner
 from mpccompile.generation.requests import check_compilable, check_prompt
 from mpccompile.generation.text import Text
 from mpccompile.merge.reuse import HIDDEN, NextHidden, StartText, TellTokens
@@ -103,7 +103,7 @@ class ReuseGenerator:
         count, length = int(ids.shape[0]), int(ids.shape[1])
         rows = length + new_tokens - 1
         capacity = min((key[1] for key in self._steps if key[0] == count and key[1] >= rows), default=0)
-        capacity = capacity or self._capacity(rows)
+        capacity = capacity or self._recipe.capacity(rows)
         prompts = list(prompts_of(self._texts(ids), (count, length)))
         if (count, length) not in self._starts:
             self._starts[count, length] = self._compile(
@@ -119,11 +119,6 @@ class ReuseGenerator:
         if key not in self._ends or not _takes(self._ends[key], step_package):
             self._ends[key] = self._compile_end(step_package, _places(length, new_tokens))
         return start, step_package, self._ends[key]
-
-    def _capacity(self, rows: int) -> int:
-        most = self._recipe.setting("max_position_embeddings")
-        rounded = -(-rows // CAPACITY_STEP) * CAPACITY_STEP
-        return rounded if most is None else max(rows, min(rounded, most - 1))
 
     def _texts(self, ids: Tensor) -> list[Tensor]:
         return [example for example in self._recipe.examples if example.shape[1] >= ids.shape[1]] or [ids]
