@@ -118,6 +118,8 @@ def read(folder: Path, files: Sequence[str] = FILES) -> Package:
     Raises:
         PackageError: If something is missing, damaged, edited, or of another format.
     """
+    if folder.is_file():
+        raise PackageError("this is a file, and not the folder of a package", where=str(folder))
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
