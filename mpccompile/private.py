@@ -27,7 +27,7 @@ from mpccompile.generation.choices import Choices
 from mpccompile.generation.generate import Recipe
 from mpccompile.generation.prompts import prompts_in, whole
 from mpccompile.generation.reader import Reader
-from mpccompile.generation.ways import generator_for
+from mpccompile.generation.ways import Ways
 from mpccompile.ir.program import Secrecy
 from mpccompile.options import Options
 from mpccompile.report import compare
@@ -39,8 +39,7 @@ from mpccompile.simulation.float_point import InFloat32
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
-    from mpccompile.generation.generate import Generator
-    from mpccompile.generation.reuse import ReuseGenerator
+    from mpccompile.generation.ways import AnyGenerator
     from mpccompile.report.compare import Cost
 
 logger = logging.getLogger(__name__)
@@ -72,7 +71,8 @@ class PrivateModel:
         self._scratch: Path | None = None
         self._last: tuple[Package, CallReport, dict[str, Tensor]] | None = None
         self._recording = False
-        self._generator: Generator | ReuseGenerator | Reader | None = None
+        self._ways: Ways | None = None
+        self._generator: AnyGenerator | Reader | None = None
 
     @classmethod
     def from_package(cls, package: Package) -> PrivateModel:
@@ -108,15 +108,16 @@ class PrivateModel:
             RangeExceeded: If a private value leaves its calibrated range; it has ``generated`` too.
         """
         chosen, prompt = Choices.named(choices), whole(input_ids, attention_mask)
-        if self._generator is None:
-            self._generator = self._made_generator()
+        self._generator = self._generator_for(chosen)
         return self._generator.generate(prompt, chosen)
 
-    def _made_generator(self) -> Generator | ReuseGenerator | Reader:
+    def _generator_for(self, choices: Choices) -> AnyGenerator | Reader:
         if self._model is None:
-            return Reader(self._current(), self._run)
-        examples = tuple(prompts_in(self._calibration))
-        return generator_for(Recipe(self._model, self._options, self._passes, self._folder(), examples), self._run)
+            return self._generator or Reader(self._current(), self._run)
+        if self._ways is None:
+            examples = tuple(prompts_in(self._calibration))
+            self._ways = Ways(Recipe(self._model, self._options, self._passes, self._folder(), examples), self._run)
+        return self._ways.way(choices)
 
     def save_generator(self, folder: str | Path, tokens: int) -> None:
         """Write a package that generates texts of up to ``tokens`` tokens, prompt included, without the model.
@@ -124,7 +125,7 @@ class PrivateModel:
         Raises:
             OptionError: If no example prompts were given, or the model has fewer positions.
         """
-        generator = self._made_generator()
+        generator = self._generator_for(Choices())
         package = generator.packages[0] if isinstance(generator, Reader) else generator.token_program(tokens)
         packages.copy(package, Path(folder))
 

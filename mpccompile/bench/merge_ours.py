@@ -15,7 +15,7 @@ from mpccompile import compiler
 from mpccompile.bench.race import OURS
 from mpccompile.generation.choices import Choices
 from mpccompile.generation.generate import Recipe
-from mpccompile.generation.ways import generator_for
+from mpccompile.generation.ways import Ways
 from mpccompile.ir.program import Secrecy
 from mpccompile.options import Options
 from mpccompile.report.compare import Cost, middle
@@ -77,7 +77,8 @@ def _profiles(variant: Variant, text: Text, layers: int, steps: int, device: str
     with tempfile.TemporaryDirectory(prefix="mpccompile-") as folder, _Meter(device) as meter:
         model = variant.model(text.config, layers, text.length)
         recipe = Recipe(model, options, compiler.passes_for(options), Path(folder), (), text.length - 1)
-        generator_for(recipe, meter.run).generate(text.prompt_ids(), Choices(max_new_tokens=1 + steps))
+        choices = Choices(max_new_tokens=1 + steps)
+        Ways(recipe, meter.run).way(choices).generate(text.prompt_ids(), choices)
         return meter.profiles
 
 

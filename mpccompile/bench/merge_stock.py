@@ -15,8 +15,8 @@ import mpccompile
 from mpccompile.bench.decoding import token_with_cache
 from mpccompile.bench.merge_ours import added
 from mpccompile.bench.race import STOCK
-from mpccompile.capture.cached import ReadPrompt, ReadToken
-from mpccompile.merge.reuse import HIDDEN, NextHidden, StartText, TellTokens
+from mpccompile.capture.cached import HIDDEN, ReadPrompt, ReadToken
+from mpccompile.merge.reuse import NextHidden, StartText, TellTokens
 from mpccompile.report.compare import Cost, middle
 
 if TYPE_CHECKING:

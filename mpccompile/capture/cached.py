@@ -16,6 +16,7 @@ from mpccompile.errors import CaptureFailed
 if TYPE_CHECKING:
     from transformers import DynamicCache
 
+HIDDEN = "hidden"
 ROW_AXIS = -2
 """The dim of keys and values [B, H, T, D] that has a row for each token."""
 
@@ -61,6 +62,17 @@ def _answer(model: nn.Module, past: dict[str, Tensor], **inputs: Tensor) -> dict
     cache, rows = recording(past)
     logits: Tensor = model(**inputs, past_key_values=cache, use_cache=True).logits[:, -1]
     return {"logits": logits, **rows}
+
+
+def read_layers(model: Any, past: dict[str, Tensor], **inputs: Tensor) -> dict[str, Tensor]:
+    """Run the layers of a language model.
+
+    Returns:
+        ``hidden`` [B, T, d], the last hidden states, and the rows [B, H, T, D] that they leave for later ones.
+    """
+    cache, rows = recording(past)
+    hidden: Tensor = model.base_model(**inputs, past_key_values=cache, use_cache=True).last_hidden_state
+    return {HIDDEN: hidden, **rows}
 
 
 class ReadPrompt(nn.Module):

@@ -58,12 +58,26 @@ def calibrate(program: Program, batches: Iterable[Sequence[Tensor]], options: Op
     _settle_quadratics(program, keywords, options.frac_bits)
     proven = bounds(program, _tested(program, keywords, options.frac_bits))
     _warn_of_unproven(program, proven, options.frac_bits)
+    _note_compared(program, keywords, proven)
     for name, bound in proven.items():
         if bound < WORTHWHILE_BOUND and _takes_bound(program, name):
-            keywords.setdefault(name, {})["bound"] = float(2 ** math.ceil(math.log2(max(bound, 1.0))))
+            keywords.setdefault(name, {})["bound"] = _power_of_two(bound)
             if _is_last(program, name):
                 keywords[name]["last"] = True
     return {name: Site(values) for name, values in keywords.items()}
+
+
+def _note_compared(program: Program, keywords: dict[str, dict[str, Any]], proven: Mapping[str, float]) -> None:
+    """Say of what is compared how large it can be, where that is proven: small values are compared in fewer bits."""
+    for node in program.graph.nodes:
+        if node.target is ops.argmax:
+            bound = proven.get(node.all_input_nodes[0].name, math.inf)
+            if bound < WORTHWHILE_BOUND:
+                keywords[node.name] = {"within": _power_of_two(bound)}
+
+
+def _power_of_two(bound: float) -> float:
+    return float(2 ** math.ceil(math.log2(max(bound, 1.0))))
 
 
 def _warn_of_unproven(program: Program, proven: Mapping[str, float], frac_bits: int) -> None:

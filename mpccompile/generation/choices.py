@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -36,6 +36,9 @@ class Choices:
             any it always takes ``max_new_tokens`` steps.
         pad_token_id: What follows the end of a text while others in its batch go on; by default the first end id.
         streamer: Told of every step's ids at once.
+        selection: Who sees a token: ``"client"`` learns the logits of each step and picks it; with ``"secret"`` the
+            parties find the likeliest on shares, and the client learns the text when it is complete. Such a text always
+            takes ``max_new_tokens`` steps, so that its length tells nobody anything; the client cuts it after its end.
     """
 
     max_new_tokens: int = 20
@@ -46,12 +49,20 @@ class Choices:
     eos_token_id: int | Sequence[int] | None = None
     pad_token_id: int | None = None
     streamer: Streamer | None = None
+    selection: Literal["client", "secret"] = "client"
 
     def __post_init__(self) -> None:
         _expect(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
         _expect(self.temperature > 0, "temperature", self.temperature, "a number above 0")
         _expect(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "1 or more, or None")
         _expect(self.top_p is None or 0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1, or None")
+        _expect(self.selection in ("client", "secret"), "selection", self.selection, "client or secret")
+        if self.do_sample and self.selection == "secret":
+            raise OptionError(
+                "do_sample=True draws from logits that nobody sees with selection='secret'",
+                where="argument do_sample",
+                hint="Take the likeliest tokens, or let the client select.",
+            )
 
     @classmethod
     def named(cls, values: dict[str, Any]) -> Self:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mpccompile.capture.cached import ROW_AXIS, ReadPrompt
 from mpccompile.capture.from_torch import as_for_inference
+from mpccompile.merge.reuse import StartText
 
 PLACES = 12
 """How many positions of each text calibrate the program that reads a token."""
@@ -63,14 +64,29 @@ def tokens_of(
     model: nn.Module, texts: Sequence[Tensor], batch: int, capacity: int, first: int = 1
 ) -> Iterator[dict[str, Tensor]]:
     """Yield inputs of the program that reads a token, at places spread over each text, from place ``first`` on."""
-    reader = ReadPrompt(model)
+    for ids, held, place in _places(ReadPrompt(model), texts, batch, capacity, first):
+        cache = {name: value for name, value in held.items() if name != "logits"}
+        yield {**token_inputs(ids[:, place : place + 1], place, capacity), **_filled(cache, place, capacity)}
+
+
+def choices_of(model: nn.Module, texts: Sequence[Tensor], batch: int, capacity: int) -> Iterator[dict[str, Tensor]]:
+    """Yield inputs of the program that picks a token and reads it, at places spread over each text."""
+    for ids, held, place in _places(StartText(model), texts, batch, capacity, 1):
+        public = token_inputs(ids[:, place : place + 1], place, capacity)
+        del public["input_ids"]
+        yield {**public, **_filled(held, place, capacity)}
+
+
+def _places(
+    reader: nn.Module, texts: Sequence[Tensor], batch: int, capacity: int, first: int
+) -> Iterator[tuple[Tensor, dict[str, Tensor], int]]:
+    """Yield texts, what reading them leaves, and places spread over them, the last of each text first."""
     for ids in _batches(texts, batch):
         last = min(ids.shape[1] - 1, capacity)
         with as_for_inference(reader):
-            rows = reader(ids[:, :last])
-        cache = {name: value for name, value in rows.items() if name != "logits"}
+            held = reader(ids[:, :last])
         for place in sorted({round(at) for at in torch.linspace(last, first, PLACES).tolist()}, reverse=True):
-            yield {**token_inputs(ids[:, place : place + 1], place, capacity), **_filled(cache, place, capacity)}
+            yield ids, held, place
 
 
 def _filled(cache: Mapping[str, Tensor], length: int, capacity: int) -> dict[str, Tensor]:

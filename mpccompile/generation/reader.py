@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mpccompile.errors import InputError, MpcCompileError
+from mpccompile.errors import InputError, MpcCompileError, OptionError
 from mpccompile.generation.examples import token_inputs
 from mpccompile.generation.requests import check_ids
 from mpccompile.generation.text import Text
@@ -74,6 +74,12 @@ class Reader:
         return text.ids
 
     def _check(self, ids: Tensor, choices: Choices) -> None:
+        if choices.selection != "client":
+            raise OptionError(
+                "the client picks the tokens of a package's texts",
+                where="argument selection",
+                hint="Generate from the model to have them chosen in secret.",
+            )
         check_ids(ids, self._vocabulary)
         if ids.shape[0] != 1:
             raise InputError("a package writes one text at a time", where="argument input_ids", hint="Give one row.")

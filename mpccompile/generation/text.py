@@ -29,8 +29,12 @@ class Text:
         return self._left == 0 or not bool(self._going.any())
 
     def add(self, logits: Tensor) -> None:
-        """Pick the next ids from logits [B, V]; texts that have ended get padding."""
-        chosen, ends = self._choices.pick(logits), torch.tensor(self._choices.ends, dtype=torch.long)
+        """Pick the next ids from logits [B, V]."""
+        self.take(self._choices.pick(logits))
+
+    def take(self, chosen: Tensor) -> None:
+        """Go on with ids [B]; texts that have ended get padding."""
+        ends = torch.tensor(self._choices.ends, dtype=torch.long)
         if ends.numel():
             given = self._choices.pad_token_id
             chosen = torch.where(self._going, chosen, int(ends[0]) if given is None else given)

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mpccompile.generation.generate import Generator, Recipe, Runner
 from mpccompile.generation.reuse import ReuseGenerator
+from mpccompile.generation.secret import SecretGenerator
+
+if TYPE_CHECKING:
+    from mpccompile.generation.choices import Choices
+
+AnyGenerator = Generator | ReuseGenerator | SecretGenerator
 
 
-def generator_for(recipe: Recipe, run: Runner) -> Generator | ReuseGenerator:
-    """Return what continues prompts the way the options ask for.
+class Ways:
+    """What continues prompts, each way made when it is first asked for.
 
-    Raises:
-        CaptureFailed: If the model cannot generate.
-        OptionError: If an option has no private generation.
+    Args:
+        recipe: What to compile.
+        run: Runs a package.
     """
-    kind = ReuseGenerator if recipe.options.generation == "reuse" else Generator
-    return kind(recipe, run)
+
+    def __init__(self, recipe: Recipe, run: Runner) -> None:
+        self._recipe = recipe
+        self._run = run
+        self._made: dict[type[AnyGenerator], AnyGenerator] = {}
+
+    def way(self, choices: Choices) -> AnyGenerator:
+        """Return what continues prompts the way the options and the choices ask for.
+
+        Raises:
+            CaptureFailed: If the model cannot generate.
+            OptionError: If an option has no private generation.
+        """
+        kind = self._kind(choices)
+        if kind not in self._made:
+            self._made[kind] = kind(self._recipe, self._run)
+        return self._made[kind]
+
+    def _kind(self, choices: Choices) -> type[AnyGenerator]:
+        if self._recipe.options.generation == "reuse":
+            return ReuseGenerator
+        return SecretGenerator if choices.selection == "secret" else Generator

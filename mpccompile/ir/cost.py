@@ -47,8 +47,8 @@ NARROW_BYTES = 6
 """An element opened for a function of one variable, in 48 bits. The opening of a truncation has as many."""
 TABLE_BYTES = 4
 """An element of a one-hot row, or of the row looked up, in a ring of 32 bits."""
-AND_LEVELS = 6
-"""Levels of the prefix tree that compares 64-bit words; three words are opened at each."""
+WORD_BITS = 64
+"""Bits of a word that is compared."""
 
 _FREE = (ops.reshape, ops.permute, ops.expand, ops.take, ops.gather_rows)
 _SUMS = (*_FREE, ops.add, ops.sub, ops.neg, ops.concat, ops.where, ops.sum)
@@ -201,7 +201,19 @@ def _embedding(call: Call) -> Cost:
     ids, table = call.given["ids"], call.given["weight"]
     if not call.secret(ids) or ids.op == "get_attr":
         return Cost()
-    return Cost(TABLE_BYTES * (call.size(ids) * shape_of(table)[0] + call.size()), 2)
+    rows = Cost(TABLE_BYTES * (call.size(ids) * shape_of(table)[0] + call.size()), 2)
+    return rows if _is_given(ids) else Cost(-(-call.size(ids) * _place_bits(table) // 8), 1) + rows
+
+
+def _is_given(ids: fx.Node) -> bool:
+    """Say whether ids are an input of the client, or a view of one."""
+    while is_call(ids, ops.reshape, ops.permute, ops.expand, ops.take):
+        ids = ids.all_input_nodes[0]
+    return ids.op == "placeholder"
+
+
+def _place_bits(table: fx.Node) -> int:
+    return max(1, (shape_of(table)[0] - 1).bit_length())
 
 
 def _inverse(call: Call) -> Cost:
@@ -246,7 +258,9 @@ def _undivided(call: Call) -> Cost:
     sums = _truncated(rows).times(2)
     if call.given["form"] == "2relu":
         weights = call.opened(x) + _comparison(size)
-        sums += Cost(TOTAL_COMPARISONS * (OPENED_BYTES * rows + _comparison(rows).bytes_sent), AND_LEVELS + 4)
+        sums += Cost(
+            TOTAL_COMPARISONS * (OPENED_BYTES * rows + _comparison(rows).bytes_sent), _comparison(rows).rounds + 2
+        )
     return call.settled(x) + weights + sums + _truncated(size + rows)
 
 
@@ -260,8 +274,23 @@ def _curve(call: Call) -> Cost:
 
 
 def _comparison(size: int) -> Cost:
-    levels = Cost(3 * OPENED_BYTES * size, 1).times(AND_LEVELS)
-    return levels + Cost(-(-size // 8), 1) + _truncated(size)
+    """Price a sign once its value is open: three half words at each level of ANDs, two at the last, and one bit."""
+    cost, half = Cost(-(-size // 8), 1), WORD_BITS // 2
+    while half:
+        cost += Cost((3 if half > 1 else 2) * -(-size * half // 8), 1)
+        half //= 2
+    return cost
+
+
+def _argmax(call: Call) -> Cost:
+    """A tournament: at each level a comparison for every pair, and from the second on an opening of its places."""
+    x = call.given["x"]
+    left, cost, opened = shape_of(x)[-1], call.settled(x), OPENED_BYTES
+    while left > 1:
+        pairs = call.size() * (left // 2)
+        cost += Cost(opened * pairs, 1) + _comparison(pairs)
+        left, opened = left - left // 2, 2 * OPENED_BYTES
+    return cost
 
 
 def _relu(call: Call) -> Cost:
@@ -286,6 +315,7 @@ _RULES: dict[Callable[..., Any], Callable[[Call], Cost]] = {
     ops.softmax: _softmax,
     ops.attend: _attend,
     ops.relu: _relu,
+    ops.argmax: _argmax,
     ops.max_pool2d: _max_pool2d,
     **dict.fromkeys((ops.mean, ops.avg_pool2d), lambda call: _truncated(call.size())),
     **dict.fromkeys((ops.reciprocal, ops.rsqrt), _inverse),

@@ -73,7 +73,7 @@ def conv2d(
 
 
 def embedding(ids: Tensor, weight: Tensor) -> Tensor:
-    """Rows of ``weight`` [V, D] at integer ``ids``; ids may be secret."""
+    """Rows of ``weight`` [V, D] at integer ``ids``; ids may be secret, and nobody's input."""
     return functional.embedding(ids, weight)
 
 
@@ -111,6 +111,11 @@ def sigmoid(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """``max(x, 0)``."""
     return torch.relu(x)
+
+
+def argmax(x: Tensor) -> Tensor:
+    """Place of the first of the largest of the last dim, an integer: [...] of x [..., n]."""
+    return torch.argmax(x, -1)
 
 
 def exp(x: Tensor) -> Tensor:

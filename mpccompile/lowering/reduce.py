@@ -9,8 +9,10 @@ import torch
 from torch import fx
 
 from mpccompile.ir import ops
+from mpccompile.ir.rewrite import value_of
 from mpccompile.lowering.elementwise import lower_sqrt, product
 from mpccompile.lowering.registry import Refused, Site, lowers
+from mpccompile.lowering.shape import reshaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,26 @@ def lower_mean(
 def lower_sum(site: Site, x: fx.Node, dims: Sequence[int] | None = None, keepdim: bool = False, **_: object) -> fx.Node:
     """Sum over some dims, or all of them."""
     return site.call(ops.sum, x, _dims(site, x, dims), *((True,) if keepdim else ()))
+
+
+@lowers(aten.argmax.default)
+def lower_argmax(site: Site, x: fx.Node, dim: int | None = None, _keepdim: bool = False) -> fx.Node:
+    """Place of the largest along a dim, which is moved to the end, or of all elements."""
+    if not value_of(x).is_floating_point():
+        raise Refused("the place of the largest of secret integers has no private form")
+    if dim is None:
+        rows = reshaped(site, x, (math.prod(site.shape(x)),))
+    else:
+        dims = [at for at in range(len(site.shape(x))) if at != site.dim(dim, x)]
+        order = (*dims, site.dim(dim, x))
+        rows = x if order == tuple(range(len(order))) else site.call(ops.permute, x, order)
+    return reshaped(site, site.call(ops.argmax, rows), site.shape())
+
+
+@lowers(aten.argmin.default)
+def lower_argmin(site: Site, x: fx.Node, dim: int | None = None, keepdim: bool = False) -> fx.Node:
+    """Place of the largest of ``-x``."""
+    return lower_argmax(site, site.call(ops.neg, x), dim, keepdim)
 
 
 @lowers(aten.var.correction)

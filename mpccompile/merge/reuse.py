@@ -12,10 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mpccompile.capture.cached import ROW_AXIS, recording
+from mpccompile.capture.cached import HIDDEN, ROW_AXIS, read_layers
 from mpccompile.capture.from_torch import as_for_inference
-
-HIDDEN = "hidden"
 
 
 def reuse_scale(model: Any) -> float:
@@ -43,13 +41,6 @@ def scale_to_embeddings(model: Any, texts: Iterable[Tensor]) -> float:
     return scale
 
 
-def _read(model: Any, past: dict[str, Tensor], **inputs: Tensor) -> dict[str, Tensor]:
-    """Run the layers of a language model; return its last hidden states, and the rows they leave for later ones."""
-    cache, rows = recording(past)
-    hidden: Tensor = model.base_model(**inputs, past_key_values=cache, use_cache=True).last_hidden_state
-    return {HIDDEN: hidden, **rows}
-
-
 class StartText(nn.Module):
     """Reads a prompt of B texts of T tokens each.
 
@@ -63,7 +54,7 @@ class StartText(nn.Module):
 
     def forward(self, input_ids: Tensor) -> dict[str, Tensor]:
         """Return ``hidden`` [B, T, d], and each layer's rows [B, H, T, D]."""
-        return _read(self.model, {}, input_ids=input_ids)
+        return read_layers(self.model, {}, input_ids=input_ids)
 
 
 class NextHidden(nn.Module):
@@ -93,7 +84,7 @@ class NextHidden(nn.Module):
         if scale != 1.0:
             last = last * scale
         masked = {} if attention_mask is None else {"attention_mask": attention_mask}
-        return _read(self.model, cache, inputs_embeds=last, position_ids=position_ids, **masked)
+        return read_layers(self.model, cache, inputs_embeds=last, position_ids=position_ids, **masked)
 
 
 class TellTokens(nn.Module):

@@ -1,78 +1,35 @@
-"""Signs of secrets: a carry circuit on the bits of the mask, all bits of a word at a time."""
+"""Signs, and what is decided by them: the larger of two secrets, and the largest of many."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from mpccompile.runtime import ring
-from mpccompile.runtime.openings import RING_BITS, draw, masked
-from mpccompile.runtime.party import Opening, Protocol, current
-from mpccompile.runtime.products import product
-from mpccompile.runtime.shared import Mask, Shared
+from mpccompile.runtime.bits import Bit, top_bit
+from mpccompile.runtime.openings import RING_BITS, masked
+from mpccompile.runtime.party import Protocol, current, together
+from mpccompile.runtime.shared import Shared, Wire
+
+NARROW_BITS = 32
+"""The ring in which values that are proven to fit are compared: half of the bytes of a full one."""
 
 
 def is_negative(x: Shared) -> Protocol[Shared]:
-    """Return 1 where x < 0, else 0, as a shared integer (no fractional bits).
-
-    With d = x + r opened, x = d - r, so the top bit of x is the XOR of the top bits of d and r and of the borrow out of
-    the bits below. The borrow is generated at a bit where d is 0 and r is 1 and passes through where they agree; both
-    are local in XOR shares of r, and a prefix tree of AND gates combines them in log2(64) rounds.
-    """
-    wire = yield from masked(x, RING_BITS)
-    bits = draw("xor_of", x.shape, wire.mask, params=(RING_BITS,))
-    rank0 = current().rank == 0
-    low = (1 << (RING_BITS - 1)) - 1
-    generate = ~wire.delta & bits.share & low
-    agree = (bits.share ^ (~wire.delta if rank0 else 0)) & low
-    borrow = yield from _top_of_prefix(generate, agree)
-    top = ring.logical_shift_right(bits.share ^ (wire.delta if rank0 else 0), RING_BITS - 1) ^ borrow
-    return (yield from _to_arithmetic(top & 1))
+    """Return 1 where x < 0, else 0, as a shared integer (no fractional bits)."""
+    negative, _wire = yield from _sign(x, RING_BITS)
+    return negative.number
 
 
-def _top_of_prefix(generate: Tensor, propagate: Tensor) -> Protocol[Tensor]:
-    """Return the carry out of bit 62; at each level bit i absorbs the span that ends ``distance`` bits below it."""
-    distance = 1
-    while distance < RING_BITS - 1:
-        low_generate, low_propagate = generate << distance, propagate << distance
-        carried, propagate = yield from _and_pair(propagate, low_generate, low_propagate)
-        generate = generate ^ carried
-        distance *= 2
-    return ring.logical_shift_right(generate, RING_BITS - 2) & 1
-
-
-def _and_pair(x: Tensor, y: Tensor, z: Tensor) -> Protocol[tuple[Tensor, Tensor]]:
-    """Return shares of x & y and x & z for one opening of x, y and z."""
-    shape = tuple(x.shape)
-    masks = [draw("xor_mask", shape) for _ in range(3)]
-    products = [draw("and", shape, masks[0], masks[index], params=(RING_BITS,)) for index in (1, 2)]
-    request = tuple(
-        Opening(value ^ mask.share, RING_BITS, xor=True) for value, mask in zip((x, y, z), masks, strict=True)
-    )
-    a, b, c = yield request
-    return _and_share(a, b, masks[0], masks[1], products[0]), _and_share(a, c, masks[0], masks[2], products[1])
-
-
-def _and_share(a: Tensor, b: Tensor, left: Mask, right: Mask, both: Mask) -> Tensor:
-    share = both.share ^ (a & right.share) ^ (b & left.share)
-    return share ^ (a & b) if current().rank == 0 else share
-
-
-def _to_arithmetic(bit: Tensor) -> Protocol[Shared]:
-    """Turn an XOR-shared bit into an additively shared integer with a dealt random bit known both ways."""
-    shape = tuple(bit.shape)
-    random_bit = draw("xor_mask", shape)
-    integer = draw("bit_of", shape, random_bit, params=(RING_BITS,))
-    (opened,) = yield (Opening((bit ^ random_bit.share) & 1, 1, xor=True),)
-    share = integer.share * (1 - 2 * opened)
-    return Shared(share + opened if current().rank == 0 else share, 0)
+def _sign(x: Shared, bits: int) -> Protocol[tuple[Bit, Wire]]:
+    """Return whether each value modulo 2^bits is negative, and the opening that said so."""
+    wire = yield from masked(x, bits)
+    negative = yield from top_bit(wire, bits)
+    return negative, wire
 
 
 def relu(x: Shared) -> Protocol[Shared]:
     """Return max(x, 0), exactly."""
-    negative = yield from is_negative(x)
-    keep = Shared((1 if current().rank == 0 else 0) - negative.share, 0)
-    return (yield from product(x, keep, "mul"))
+    negative, wire = yield from _sign(x, RING_BITS)
+    return Shared(x.share - negative.times(x, wire), x.frac_bits)
 
 
 def maximum(x: Shared, y: Shared) -> Protocol[Shared]:
@@ -90,3 +47,43 @@ def maximum_over_last(x: Shared) -> Protocol[Shared]:
         best = yield from maximum(Shared(left, x.frac_bits), Shared(right, x.frac_bits))
         share = torch.cat([best.share, share[..., 2 * half :]], -1)
     return Shared(share.squeeze(-1), x.frac_bits)
+
+
+def place_of_largest(x: Shared, bits: int) -> Protocol[Shared]:
+    """Return where the first of the largest of the last dim is, [...], as shared integers that are right modulo 2^bits.
+
+    A tournament of neighbours, whose winners bring their places along. Nothing is known of who won: a bit is opened
+    under a random one, and with it both the winner and its place are chosen locally.
+
+    Args:
+        x: Values [..., n], any two of them less than 2^(bits - 1) apart.
+        bits: Ring to compare in, a power of two.
+    """
+    share, places = x.share, _own(torch.arange(x.shape[-1], device=x.share.device).expand(x.shape))
+    first = True
+    while share.shape[-1] > 1:
+        even, odd, rest = _neighbours(share)
+        even_places, odd_places, rest_places = _neighbours(places)
+        gap = Shared(even - odd, x.frac_bits, bits=bits)
+        if first:
+            # All places are known still, and two neighbours are 1 apart.
+            right, wire = yield from _sign(gap, bits)
+            place = even_places + right.number.share
+        else:
+            apart = Shared(even_places - odd_places, 0, bits=bits)
+            (right, wire), of_places = yield from together(_sign(gap, bits), masked(apart, bits))
+            place = even_places - right.times(apart, of_places)
+        share = torch.cat([even - right.times(gap, wire), rest], -1)
+        places, first = torch.cat([place, rest_places], -1), False
+    return Shared(places.squeeze(-1), 0, bits=bits)
+
+
+def _neighbours(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the even and the odd places of the last dim, and what has no neighbour."""
+    paired = x.shape[-1] // 2 * 2
+    return x[..., 0:paired:2], x[..., 1:paired:2], x[..., paired:]
+
+
+def _own(public: torch.Tensor) -> torch.Tensor:
+    """Return public integers as this party's share of them."""
+    return public if current().rank == 0 else torch.zeros_like(public)

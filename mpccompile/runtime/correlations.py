@@ -80,6 +80,10 @@ def _odd(shape_of: Tensor) -> Tensor:
     return shape_of | 1
 
 
+def _one_hot(mask: Tensor, width: int, _bits: int) -> Tensor:
+    return torch.nn.functional.one_hot(ring.reduce(mask, width), 1 << width)
+
+
 _VALUES: dict[str, Callable[..., Tensor]] = {
     "mul": lambda a, b: a * b,
     "matmul": ring.matmul,
@@ -90,6 +94,7 @@ _VALUES: dict[str, Callable[..., Tensor]] = {
     "xor_of": ring.reduce,
     "and": lambda a, b, _bits: a & b,
     "bit_of": lambda a, _bits: a & 1,
+    "one_hot": _one_hot,
 }
 
 TABLES: dict[str, Callable[..., None]] = {"trigonometry": waves.other_share, "falling": falling.other_share}
@@ -102,6 +107,7 @@ _WIDTHS: dict[str, Callable[..., int]] = {
     "xor_of": lambda bits: bits,
     "and": lambda bits: bits,
     "bit_of": lambda width: width,
+    "one_hot": lambda _width, bits: bits,
 }
 
 

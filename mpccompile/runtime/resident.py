@@ -33,18 +33,20 @@ class Residents:
         self._rows, self._filled = {}, {}
 
     def put(self, name: str, rows: Tensor, first: int) -> None:
-        """Keep rows [..., T, D] from row ``first`` on.
+        """Keep rows [..., T, D] from row ``first`` on; before the first rows of a name there are zeros.
 
         Raises:
-            MpcCompileError: If there is no room for them, or a row is left out.
+            MpcCompileError: If a row is left out, or put a second time.
         """
         last = first + rows.shape[ROW_AXIS]
-        if name not in self._rows and first == 0:
-            self._rows[name] = rows.contiguous().clone()
-        elif first != self._filled.get(name, 0) or last > self._rows[name].shape[ROW_AXIS]:
-            raise MpcCompileError(f"{name} has no room for rows {first} to {last}")
-        else:
-            self._rows[name][..., first:last, :] = rows
+        if first != self._filled.get(name, first):
+            raise MpcCompileError(f"rows {first} to {last} of {name} do not follow the {self._filled[name]} there are")
+        held = self._rows.get(name, rows[..., :0, :])
+        if last > held.shape[ROW_AXIS]:
+            # What no program has read yet has the size of what was put: it grows by doubling.
+            size = last if first == 0 else 2 * last
+            self._rows[name] = held = _padded(held, (*held.shape[:ROW_AXIS], size, held.shape[-1]))
+        held[..., first:last, :] = rows
         self._filled[name] = last
 
     def get(self, name: str, shape: tuple[int, ...]) -> Tensor:
@@ -55,16 +57,16 @@ class Residents:
         """
         if not self._filled:
             self._rows[name] = torch.zeros(shape, dtype=torch.int64, device=self._device)
-        held = self._rows.get(name)
-        if held is None or not _fits(tuple(held.shape), shape):
+        held, filled = self._rows.get(name), self._filled.get(name, 0)
+        if held is None or _of_row(tuple(held.shape)) != _of_row(shape) or filled > shape[ROW_AXIS]:
             raise MpcCompileError(f"no earlier call left {name} of shape {list(shape)} with the parties")
         if tuple(held.shape) != shape:
-            self._rows[name] = held = _padded(held, shape)
+            self._rows[name] = held = _padded(held[..., :filled, :], shape)
         return held
 
 
-def _fits(held: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    return held[:ROW_AXIS] == shape[:ROW_AXIS] and held[-1] == shape[-1] and held[ROW_AXIS] <= shape[ROW_AXIS]
+def _of_row(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (*shape[:ROW_AXIS], shape[-1])
 
 
 def _padded(rows: Tensor, shape: tuple[int, ...]) -> Tensor:

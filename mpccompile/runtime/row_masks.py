@@ -35,6 +35,7 @@ class RowMasks:
         self._stream = stream
         self._streams: dict[str, Prg] = {}
         self._rows: dict[str, Tensor] = {}
+        self._first: dict[str, int] = {}
         self._used: dict[str, int] = {}
 
     def share(self, step: Step, filled: int) -> Tensor:
@@ -42,19 +43,22 @@ class RowMasks:
 
         Args:
             step: Its shape is [..., rows, D]; its params are a name, and ``HELD`` or ``NEXT``.
-            filled: Rows of the name that earlier calls of the text have put.
+            filled: The row of the text that the call's own rows begin at.
 
         Raises:
             DealerError: If masks of new rows are asked for that another call had, or a row is left out.
         """
         name, which = step.params
         if which == NEXT:
-            if self._used.get(name, 0) != filled:
+            # Rows of a name may begin with a later call than the text does.
+            first = self._first.setdefault(name, filled)
+            if self._used.get(name, first) != filled:
                 raise DealerError(f"row {filled} of {name} is not the next one of its text: a mask would be used twice")
             self._used[name] = filled + step.shape[ROW_AXIS]
             return self._masks(name, step, filled, self._used[name])
         share = torch.zeros(step.shape, dtype=torch.int64)
-        share[..., :filled, :] = self._masks(name, step, 0, filled)
+        first, last = self._first.get(name, 0), self._used.get(name, 0)
+        share[..., first:last, :] = self._masks(name, step, first, last)
         return share
 
     def _masks(self, name: str, step: Step, first: int, last: int) -> Tensor:

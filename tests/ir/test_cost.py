@@ -123,6 +123,10 @@ def planned(function, *args, **ranges):
     return Cost(max(row.bytes_sent), row.rounds)
 
 
+def ids(b):
+    return b.input("x", torch.ones(2, 6, dtype=torch.int64))
+
+
 X = (2, 6, 4)
 EXACT = {
     "linear": (
@@ -153,11 +157,21 @@ EXACT = {
         lambda: planned(
             mpc.embedding, ClientValue(torch.empty((2, 6), dtype=torch.int64, device="meta")), weight(9, 4)
         ),
-        lambda b: b.call(ops.embedding, b.input("x", torch.ones(2, 6, dtype=torch.int64)), b.weight("w", 9, 4)),
+        lambda b: b.call(ops.embedding, ids(b), b.weight("w", 9, 4)),
     ),
     "conv2d": (
         lambda: planned(mpc.conv2d, shared(1, 3, 8, 8), weight(4, 3, 2, 2)),
         lambda b: b.call(ops.conv2d, b.input("x", values(1, 3, 8, 8)), b.weight("w", 4, 3, 2, 2)),
+    ),
+    "embedding of nobody's ids": (
+        lambda: planned(mpc.embedding, Shared(torch.empty((2, 6), dtype=torch.int64, device="meta"), 0), weight(9, 4)),
+        lambda b: b.call(
+            ops.embedding, b.call(ops.gather_rows, ids(b), 0, b.constant("at", torch.arange(2))), b.weight("w", 9, 4)
+        ),
+    ),
+    "argmax": (
+        lambda: planned(mpc.argmax, shared(*X[:-1], 11)),
+        lambda b: b.call(ops.argmax, b.input("x", values(*X[:-1], 11))),
     ),
     "relu": (
         lambda: planned(mpc.relu, shared(*X)),

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mpccompile.runtime import functions as mpc
-from mpccompile.runtime.compare import is_negative, maximum, maximum_over_last, relu
+from mpccompile.runtime import ring
+from mpccompile.runtime.compare import is_negative, maximum, maximum_over_last, place_of_largest, relu
 from tests.runtime.pair import added, random_words, run_call, share
 
 SMALLEST, LARGEST = -(2**63), 2**63 - 1
@@ -106,3 +107,28 @@ def test_max_pooling_is_exact(kernel, stride):
     outcome = run_call(lambda a: mpc.max_pool2d(a, kernel, stride), share(x))
     windows = x.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1])
     assert torch.equal(added(outcome.results), windows.flatten(4).max(-1).values)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 7, 8, 9, 31])
+def test_a_tournament_finds_the_first_of_the_largest(columns, bits):
+    limit = 2 ** (bits - 2)
+    x = torch.randint(-limit, limit, (50, columns))
+    x[0] = x[0, 0]
+    x[1, columns // 2 :] = limit - 1
+    x[2] = -limit
+    x[2, -1] = limit - 1
+    outcome = run_call(lambda a: place_of_largest(a, bits), share(x))
+    assert outcome.results[0].frac_bits == 0
+    assert torch.equal(ring.reduce(added(outcome.results), bits), x.argmax(-1))
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_places_of_the_largest_cost_a_level_of_ands_for_each_doubling(bits):
+    columns = 1000
+    outcome = run_call(lambda a: place_of_largest(a, bits), share(torch.randint(-9, 9, (1, columns))))
+    levels, opening, conversion = math.ceil(math.log2(columns)), 1, 1
+    assert len(outcome.channels[0].sent) == levels * (opening + math.log2(bits) + conversion)
+    # Besides the value and its place: three bits of each AND, of which there are fewer than bits, and the sign.
+    spent = outcome.channels[0].bytes_sent / (columns - 1)
+    assert spent < 1.02 * (2 * bits + 3 * (bits - 1) + 1) / 8

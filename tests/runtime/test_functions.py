@@ -36,7 +36,7 @@ FACTOR = 2.0**-20
 
 NOT_OPERATIONS = {"check_ranges", "SoftmaxRange", "from_crypten", "to_crypten", "together"}
 """What the runtime's functions have besides operations: the range test, which has no plaintext meaning, and tools."""
-CALIBRATED = {"scope", "tolerance", "variance", "bound", "last"}
+CALIBRATED = {"scope", "tolerance", "variance", "bound", "last", "within"}
 """Keywords that only the protocols take: what calibration found and analysis proved."""
 
 
@@ -282,6 +282,8 @@ def curves() -> list[Case]:
             )
     tanh = {"scope": (-6.0, 6.0), "tolerance": TOLERANCE}
     cases.append(Case("gelu", (Secret(spread(-6, 6, 500)),), CURVE, {"approximate": "tanh"}, tanh, label="by tanh"))
+    cases.append(Case("argmax", (Secret(normal(3, 5, 24)),), EXACT))
+    cases.append(Case("argmax", (Secret(normal(3, 25)),), EXACT, calibrated={"within": 8.0}, label="narrow"))
     cases.append(Case("relu", (Secret(torch.cat([EXTREME, HUGE])),), EXACT))
     for op in ("reciprocal", "rsqrt"):
         for low, high in [(0.5, 4.0), (8.0, 80.0), (0.01, 0.2), (0.05, 261.0)]:

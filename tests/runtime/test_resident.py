@@ -48,11 +48,21 @@ def test_what_does_not_fit_is_refused():
         held.get("value_0", (1, 2, 4, 3))
     with pytest.raises(MpcCompileError, match="no earlier call"):
         held.get("key_0", (1, 2, 1, 3))
-    with pytest.raises(MpcCompileError, match="no room"):
-        held.put("key_0", rows(1, 7), 2)
-    held.get("key_0", (1, 2, 9, 3))
-    with pytest.raises(MpcCompileError, match="no room"):
-        held.put("key_0", rows(1, 7), 3)
+    for first in (0, 1, 3):
+        with pytest.raises(MpcCompileError, match="do not follow"):
+            held.put("key_0", rows(1, 7), first)
+    held.put("key_0", rows(2, 7), 2)
+    with pytest.raises(MpcCompileError, match="no earlier call"):
+        held.get("key_0", (1, 2, 3, 3))
+
+
+def test_rows_that_nobody_has_read_yet_may_begin_late_and_grow():
+    held = Residents()
+    held.put("key_0", rows(3, 5), 0)
+    for place in range(3, 9):
+        held.put("chosen", rows(1, place), place)
+    assert held.get("chosen", (1, 2, 9, 3))[0, 0, :, 0].tolist() == [0, 0, 0, 3, 4, 5, 6, 7, 8]
+    assert held.get("chosen", (1, 2, 12, 3))[0, 1, :, 0].tolist() == [0, 0, 0, 3, 4, 5, 6, 7, 8, 0, 0, 0]
 
 
 def step(which, count, name="key_0"):
@@ -79,6 +89,17 @@ def test_held_rows_have_the_masks_they_were_put_under_and_rows_not_put_have_none
     assert torch.equal(held[..., :3, :], torch.cat([first, second], -2))
     assert not held[..., 3:, :].any()
     assert torch.equal(text.share(step(HELD, 9), 3)[..., :3, :], held[..., :3, :])
+
+
+def test_rows_that_begin_late_have_no_masks_before_and_keep_theirs_when_others_go_on():
+    text = masks()
+    late = text.share(step(NEXT, 1, "chosen"), 4)
+    held = text.share(step(HELD, 6, "chosen"), 9)
+    assert torch.equal(held[..., 4:5, :], late)
+    assert not held[..., :4, :].any()
+    assert not held[..., 5:, :].any()
+    with pytest.raises(DealerError, match="used twice"):
+        text.share(step(NEXT, 1, "chosen"), 4)
 
 
 def test_parties_and_dealer_expand_the_same_however_they_ask():

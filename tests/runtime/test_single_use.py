@@ -41,6 +41,13 @@ def comparisons(x: Any) -> Any:
     return mpc.relu(mpc.reshape(largest, (2, 3)))
 
 
+def choice(x: Any) -> Any:
+    """Pick places, in both rings, and look them up."""
+    table = torch.arange(12.0).reshape(6, 2)
+    wide, narrow = mpc.argmax(x), mpc.argmax(x, within=16.0)
+    return mpc.add(mpc.embedding(wide, table), mpc.embedding(narrow, table))
+
+
 def inputs() -> tuple[Any, ...]:
     generator = torch.Generator().manual_seed(3)
 
@@ -150,7 +157,7 @@ def changed(before: list[Any], after: list[Any]) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("program", [block, comparisons])
+@pytest.mark.parametrize("program", [block, comparisons, choice])
 def test_every_mask_of_a_call_hides_exactly_one_opening(monkeypatch, program):
     arguments = inputs() if program is block else inputs()[:1]
     seeds = fresh_seeds()

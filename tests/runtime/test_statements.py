@@ -69,7 +69,7 @@ def test_answers_are_those_of_statements_one_by_one(both):
 def test_no_more_is_sent_in_fewer_rounds(both):
     one, other = both
     assert other.channels[0].bytes_sent == one.channels[0].bytes_sent
-    # relu waits the longest: its opening, six levels, a bit and a product, which the others go along with.
+    # relu waits the longest: its opening, six levels and a bit, which the others go along with.
     assert rounds(one) == rounds(other) + 2 + 1
     assert rounds(other) == next(row.rounds for row in one.plan.traffic)
 

@@ -238,6 +238,18 @@ PROTOCOLS: dict[str, tuple[Program, tuple[Secret, Secret]]] = {
             (ClientValue(torch.full((ROWS,), 3)), weight(4, 4)),
         ),
     ),
+    "embedding of nobody's ids": (
+        mpc.embedding,
+        (
+            (share(torch.zeros(ROWS, dtype=torch.long), 0), weight(4, 4)),
+            (share(torch.full((ROWS,), 3), 0), weight(4, 4)),
+        ),
+    ),
+    "argmax": (mpc.argmax, ((rows_of(0, 0, 0, 0),), (rows_of(3, -1, 9, -2),))),
+    "narrow argmax": (
+        lambda x: mpc.argmax(x, within=16.0),
+        ((rows_of(0, 0, 0, 0),), (rows_of(3, -1, 9, -2),)),
+    ),
     "relu": (mpc.relu, ((copies(-1.0),), (copies(0.0),))),
     "gelu": (lambda x: mpc.gelu(x, scope=(-6.0, 6.0), tolerance=1e-3), ((copies(-5.0),), (copies(1.0),))),
     "sigmoid": (lambda x: mpc.sigmoid(x, scope=(-4.0, 4.0), tolerance=1e-3), ((copies(-3.9),), (copies(0.0),))),

@@ -22,7 +22,7 @@ from mpccompile.runtime.functions.arithmetic import (
     where,
 )
 from mpccompile.runtime.functions.attention import attend, softmax
-from mpccompile.runtime.functions.curves import exp, gelu, reciprocal, relu, rsqrt, sigmoid, silu, tanh
+from mpccompile.runtime.functions.curves import argmax, exp, gelu, reciprocal, relu, rsqrt, sigmoid, silu, tanh
 from mpccompile.runtime.functions.linear import conv2d, embedding, linear, matmul
 from mpccompile.runtime.functions.norms import layer_norm, rms_norm
 from mpccompile.runtime.functions.pooling import avg_pool2d, max_pool2d
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SoftmaxRange",
     "add",
+    "argmax",
     "attend",
     "avg_pool2d",
     "check_ranges",

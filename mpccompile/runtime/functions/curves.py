@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mpccompile.runtime import checks, compare
+from mpccompile.runtime.compare import NARROW_BITS
 from mpccompile.runtime.functions.values import Range, Secret, usual
 from mpccompile.runtime.inverse import reciprocal as invert
 from mpccompile.runtime.inverse import result_bits
 from mpccompile.runtime.inverse import rsqrt as inverse_root
+from mpccompile.runtime.openings import RING_BITS
 from mpccompile.runtime.party import Protocol, current
 from mpccompile.runtime.series import evaluate, expect_range, fit, precision_for
 from mpccompile.runtime.statements import private_function
@@ -60,6 +62,18 @@ def relu(x: Secret) -> Protocol[Shared]:
     """max(x, 0), exactly."""
     value = yield from usual(x)
     return (yield from compare.relu(value))
+
+
+@private_function
+def argmax(x: Secret, *, within: float | None = None) -> Protocol[Shared]:
+    """Place of the first of the largest of the last dim, as a shared integer; ``within`` bounds the absolute values.
+
+    Values are compared as they are in fixed point: two that differ by less than a unit of it count as the same.
+    """
+    value = yield from usual(x)
+    fits = within is not None and 2 * within * (1 << value.frac_bits) < 1 << (NARROW_BITS - 1)
+    place = yield from compare.place_of_largest(value, NARROW_BITS if fits else RING_BITS)
+    return (yield from usual(place))
 
 
 @private_function

@@ -10,9 +10,10 @@ from torch import Tensor
 from mpccompile.errors import MpcCompileError
 from mpccompile.runtime import ring
 from mpccompile.runtime.functions.values import Secret, Value, added, fixed, secret, size_of, usual
-from mpccompile.runtime.openings import shared_view, truncate
+from mpccompile.runtime.openings import RING_BITS, shared_view, truncate
 from mpccompile.runtime.party import Protocol, current, together
 from mpccompile.runtime.products import apply_static, needed_bits, open_one_hot, product, static_product
+from mpccompile.runtime.secret_places import one_hot, picked_rows
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
 from mpccompile.runtime.statements import private_function
 
@@ -88,12 +89,15 @@ def conv2d(
 
 @private_function
 def embedding(
-    ids: ClientValue | Tensor, weight: StaticWeight | Tensor, *, bound: float | None = None
+    ids: ClientValue | Shared | Tensor, weight: StaticWeight | Tensor, *, bound: float | None = None
 ) -> Protocol[Shared]:
-    """Rows of a table: at public ids a local lookup, at the client's ids a masked one-hot product.
+    """Rows of a table: at public ids a local lookup, at secret ids a masked one-hot product.
 
-    In a public table the client looks its ids up itself, and the rows are its share.
+    In a public table the client looks its ids up itself, and the rows are its share; of ids that nobody knows the
+    one-hot rows are multiplied locally.
     """
+    if isinstance(ids, Shared):
+        return (yield from _rows_at(ids, weight, bound))
     if isinstance(weight, Tensor):
         return _client_rows(ids, weight)
     if isinstance(ids, Tensor):
@@ -104,6 +108,17 @@ def embedding(
     bits = needed_bits(weight.frac_bits, TABLE_BOUND if bound is None else bound)
     wire = yield from open_one_hot(ids, weight.shape[0], bits)
     raw = apply_static(wire, weight, "rows")
+    return (yield from truncate(raw, weight.frac_bits))
+
+
+def _rows_at(ids: Shared, weight: StaticWeight | Tensor, bound: float | None) -> Protocol[Shared]:
+    if isinstance(weight, Tensor):
+        bits = current().frac_bits
+        rows = yield from one_hot(ids, weight.shape[0], RING_BITS)
+        return Shared(ring.matmul(rows.share, fixed(weight, bits)), bits)
+    bits = needed_bits(weight.frac_bits, TABLE_BOUND if bound is None else bound)
+    rows = yield from one_hot(ids, weight.shape[0], bits)
+    raw = yield from picked_rows(rows, weight, bits)
     return (yield from truncate(raw, weight.frac_bits))
 
 

@@ -60,7 +60,7 @@ def _extreme(site: Site, x: Tensor, axes: list[int]) -> Tensor:
     return reduced(x, axes, keepdim=_kept(site))
 
 
-@imports("ArgMax", "ArgMin", private=False)
+@imports("ArgMax", "ArgMin")
 def arg_extreme(site: Site, x: Tensor) -> Tensor:
     """Where the largest or smallest element along one axis is: the first such place, or the last if asked for."""
     axis, last = site.attribute("axis", 0), bool(site.attribute("select_last_index", 0))

@@ -1,0 +1,76 @@
+"""Private generation whose tokens are chosen by the parties, on shares: the client learns the text when it is complete.
+
+A step finds the largest logit by comparisons, without a softmax, and looks the token up at a place that nobody knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from mpccompile.capture.cached import HIDDEN
+from mpccompile.capture.chosen import CHOSEN, ChooseToken, StartChoosing, TellChosen
+from mpccompile.generation.examples import choices_of, continued
+from mpccompile.generation.generate import CALIBRATION_TOKENS
+from mpccompile.generation.unopened import Inputs, Unopened
+
+if TYPE_CHECKING:
+    from mpccompile.codegen.package import Package
+    from mpccompile.generation.choices import Choices
+    from mpccompile.generation.text import Text
+
+
+class SecretGenerator(Unopened):
+    """Continues prompts with tokens that nobody knows before the end."""
+
+    prefix = "chosen"
+
+    def check(self, choices: Choices) -> None:
+        """Take everything: choices that do not go with a secret selection were refused when they were made."""
+
+    def start(self) -> nn.Module:
+        """Return what reads a prompt [B, T]."""
+        return StartChoosing(self._recipe.model)
+
+    def step(self) -> nn.Module:
+        """Return what picks a token and reads it."""
+        return ChooseToken(self._recipe.model)
+
+    def step_limits(self, start: Package) -> dict[str, float]:
+        """Return what stays of a step: the same as of a prompt, and the token."""
+        return {CHOSEN: 1.0, **dict(start.output.resident)}
+
+    def step_examples(self, prompts: Sequence[Inputs], capacity: int) -> list[Inputs]:
+        """Return inputs of the step, at places spread over the prompts and the plain model's own continuation."""
+        ids = [prompt["input_ids"] for prompt in prompts]
+        room = capacity - ids[0].shape[1]
+        texts = continued(self._recipe.model, ids, min(CALIBRATION_TOKENS, max(1, room)))
+        return list(choices_of(self._recipe.model, texts, ids[0].shape[0], capacity))
+
+    def end(self, step: Package, length: int, new_tokens: int) -> tuple[nn.Module, Inputs, dict[str, float]]:
+        """Return what picks the last token and tells all of them."""
+        (batch, rows, width) = next(spec.shape for spec in step.inputs if spec.name == HIDDEN)
+        example = {
+            HIDDEN: torch.randn(batch, rows, width, generator=torch.Generator().manual_seed(0)),
+            "position_ids": self.places(length, new_tokens),
+        }
+        if new_tokens > 1:
+            example[CHOSEN] = torch.zeros(batch, rows, 1)
+        limits = {name: limit for name, limit in step.output.resident if name in example}
+        return TellChosen(self._recipe.model), example, limits
+
+    def places(self, length: int, new_tokens: int) -> Tensor:
+        """Return the positions of the tokens that were chosen; if there were none, that of the last hidden state."""
+        return torch.arange(length if new_tokens > 1 else length - 1, length + new_tokens - 1).unsqueeze(0)
+
+    def tell(self, text: Text, outcome: list[Tensor]) -> None:
+        """Take the ids up to where the text ends, which only the client sees."""
+        *earlier, last = outcome
+        ids = torch.cat([*(chosen.squeeze(-1) for chosen in earlier), last], 1).round().long()
+        for chosen in ids.unbind(1):
+            if text.ended:
+                return
+            text.take(chosen)
