@@ -66,7 +66,7 @@ class Setting:
     context: int = 128
     batch: int = 8
     teacher_steps: int = 2000
-    steps: int = 200
+    steps: int = 400
     prompts: int = 64
     seeds: tuple[int, ...] = (0, 1, 2)
     device: str = "cpu"
@@ -352,7 +352,7 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true", help="a toy, in a minute")
     parser.add_argument("--folder", type=Path, help="keep trainings and quality.csv here, and go on from them")
     parser.add_argument("--seeds", type=int, default=None, help="how many")
-    parser.add_argument("--steps", type=int, default=None, help="of each student; a teacher takes ten times that")
+    parser.add_argument("--steps", type=int, default=None, help="of each student; a teacher takes five times that")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--arms", nargs="*", default=tuple(ARMS), choices=tuple(ARMS), metavar="ARM")
     given = parser.parse_args()
@@ -360,7 +360,7 @@ if __name__ == "__main__":
     if given.seeds is not None:
         chosen = replace(chosen, seeds=tuple(range(given.seeds)))
     if given.steps is not None:
-        chosen = replace(chosen, steps=given.steps, teacher_steps=10 * given.steps)
+        chosen = replace(chosen, steps=given.steps, teacher_steps=5 * given.steps)
     if given.folder is not None:
         given.folder.mkdir(parents=True, exist_ok=True)
     main(chosen, given.folder, given.arms)

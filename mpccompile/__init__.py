@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mpccompile.compiler import Pass
+    from mpccompile.diagnosis import Diagnosis
     from mpccompile.distill.config import DistillationConfig, Stage
     from mpccompile.distill.result import Distilled
     from mpccompile.distill.run import distill
@@ -36,6 +37,7 @@ __all__ = [
     "Options",
     "Stage",
     "compile",
+    "diagnose",
     "distill",
     "evaluate",
     "load",
@@ -109,6 +111,35 @@ def program(
     from mpccompile.options import Options
 
     return make(model, example_inputs, Options.merged(options, option_fields))
+
+
+def diagnose(
+    model: nn.Module,
+    example_inputs: Mapping[str, Tensor] | Sequence[Tensor],
+    *,
+    options: Options | None = None,
+    passes: Sequence[Pass] | None = None,
+    **option_fields: Any,
+) -> Diagnosis:
+    """Run every pass of a compilation by itself, and return which break the model and at which operation.
+
+    Args:
+        model: A PyTorch module; it is not changed.
+        example_inputs: Inputs by name, or positional ones, to capture and compare with.
+        options: What to compile for; fields can be given as keywords instead.
+        passes: More passes after the exact ones, such as one that is being written.
+        option_fields: Fields of :class:`Options`.
+
+    Raises:
+        OptionError: If an option means nothing.
+        CaptureFailed: If the model cannot be captured.
+        UnsupportedOp: If it computes something on secrets that has no private implementation.
+    """
+    from mpccompile import approximations
+    from mpccompile.diagnosis import diagnose as run
+    from mpccompile.options import Options
+
+    return run(model, example_inputs, approximations.check(Options.merged(options, option_fields)), passes)
 
 
 def load(folder: str | Path) -> PrivateModel:

@@ -2,72 +2,47 @@
 
 from __future__ import annotations
 
+import errno
+import inspect
 import logging
 import os
 import signal
 import sys
 import threading
 import traceback
-from enum import Enum
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 import mpccompile
+from mpccompile import debugging
 from mpccompile.bench import command as bench
-from mpccompile.commands import distilling, pictures
 from mpccompile.commands.compile import compile_model
+from mpccompile.commands.distilling import distill
 from mpccompile.commands.evaluate import evaluate
 from mpccompile.commands.export import export
 from mpccompile.commands.generate import generate
-from mpccompile.commands.parameters import Arrays, AsJson
+from mpccompile.commands.parameters import Arrays, AsJson, Device, Folder, Repeat
 from mpccompile.commands.passes import passes
+from mpccompile.commands.pictures import show
+from mpccompile.commands.profile import profile
 from mpccompile.commands.tune import tune
 from mpccompile.errors import MpcCompileError, OptionError, UnsupportedOp
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from mpccompile.codegen.package import Package
-    from mpccompile.private import PrivateModel
-    from mpccompile.report.profile import Profile
 
 app = typer.Typer(
     name="mpccompile",
     help="Compile PyTorch Transformers into programs that two parties run on secret shares.",
     epilog="Exit codes: 0 it is done; 1 it failed; 2 the command, an option or a value is wrong;"
-    " 130 it was interrupted. MPCCOMPILE_DEBUG=1 prints where an unexpected error came from.",
+    " 130 it was interrupted. MPCCOMPILE_DEBUG=1 prints where an unexpected error came from, and how long each step"
+    " takes; 2 to 5 tell more of a compilation. Completion for your shell: mpccompile --install-completion.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(bench.app, name="bench")
-app.command("distill")(distilling.distill)
-app.command("compile")(compile_model)
-app.command()(export)
-app.command()(evaluate)
-app.command()(generate)
-app.command()(pictures.show)
-app.command()(tune)
-app.command()(passes)
 
-
-class By(Enum):
-    """What a profile is grouped by."""
-
-    OP = "op"
-    MODULE = "module"
-
-
-Folder = Annotated[Path, typer.Argument(help="A compiled package.", show_default=False)]
 Outputs = Annotated[Path | None, typer.Option("--output", metavar="NPZ", help="Where the outputs go, by name.")]
-Device = Annotated[
-    str | None, typer.Option("--device", help="Where the parties compute, cpu or cuda.", show_default=False)
-]
-Repeat = Annotated[int, typer.Option("--repeat", min=1, help="How often to run.")]
 KeyFile = Annotated[
     Path | None,
     typer.Option("--key-file", help="The same on all machines; make it with: mpccompile key FILE.", show_default=False),
@@ -100,20 +75,24 @@ def options(
         logger.setLevel(logging.INFO if verbose == 1 else logging.DEBUG)
 
 
-@app.command()
 def demo(
     quick: Annotated[bool, typer.Option("--quick", help="Train less and classify fewer snippets.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Train a small classifier, compile it, and run it privately."""
+    from dataclasses import asdict
+
     from rich.console import Console
 
+    from mpccompile.commands import show as shown
     from mpccompile.demo.run import BATCH_SIZE, run_demo
 
     smaller = {"training_steps": 90, "test_snippets": 2 * BATCH_SIZE} if quick else {}
-    run_demo(Console(), **smaller)
+    result = run_demo(Console(stderr=json), **smaller)
+    if json:
+        shown.as_json(asdict(result))
 
 
-@app.command()
 def run(
     folder: Folder,
     arrays: Arrays = None,
@@ -122,118 +101,61 @@ def run(
     device: Device = None,
     json: AsJson = False,
 ) -> None:
-    """Run a package privately, in two parties and a dealer on this machine."""
-    from mpccompile.commands import show
+    """Run a package privately, in two parties and a dealer on this machine.
+
+    Example: mpccompile run bert.mpc --input inputs.npz --output outputs.npz
+    """
+    from mpccompile.commands import show as shown
 
     if arrays is None:
         raise typer.BadParameter("the inputs are missing", param_hint="--input")
-    with show.stages("starting") as status:
+    with shown.stages("starting") as status:
         from mpccompile.commands import files
+        from mpccompile.commands.running import run_privately
 
         files.check_writable(output)
         package, private = files.open_package(folder, device)
         inputs = files.read_arrays(arrays)
-        outputs, profiles = _run_privately(package, private, inputs, repeat, status)
+        outputs, profiles = run_privately(package, private, inputs, repeat, status)
         if output is not None:
             files.write_arrays(output, outputs)
     if json:
-        show.run_json(outputs, profiles)
+        shown.run_json(outputs, profiles)
     else:
-        show.run_text(outputs, profiles, output)
+        shown.run_text(outputs, profiles, output)
 
 
-def _run_privately(
-    package: Package,
-    private: PrivateModel,
-    inputs: Mapping[str, Tensor],
-    repeat: int,
-    status: Any,
-    *,
-    warm_up: bool = False,
-) -> tuple[dict[str, Tensor], list[Profile]]:
-    profiles = []
-    outputs: dict[str, Tensor] = {}
-    with private:
-        # Wrong inputs are told before anything is started.
-        private.compile_for(inputs)
-        status.update("starting the parties")
-        private.prepare()
-        if warm_up:
-            private(**inputs)
-        for count in range(repeat):
-            status.update(f"running {package.name} ({count + 1} of {repeat})")
-            outputs = private(**inputs)
-            profiles.append(private.last_profile())
-    return outputs, profiles
-
-
-@app.command()
-def profile(
-    folder: Folder,
-    arrays: Arrays = None,
-    by: Annotated[By, typer.Option(help="One row per operation, or per module of the model.")] = By.OP,
-    repeat: Repeat = 1,
-    device: Device = None,
-    json: AsJson = False,
-) -> None:
-    """Run a package and show where bytes, rounds and seconds go.
-
-    Without --input it runs on made-up inputs of the right shapes: costs do not depend on values. A first run is not
-    counted; of several others, the one in the middle by online time is shown.
-    """
-    from mpccompile.commands import show
-
-    with show.stages("starting") as status:
-        from mpccompile.commands import files
-        from mpccompile.errors import InputError, RangeExceeded
-
-        package, private = files.open_package(folder, device)
-        inputs = files.made_up_inputs(package) if arrays is None else files.read_arrays(arrays)
-        try:
-            _outputs, profiles = _run_privately(package, private, inputs, repeat, status, warm_up=True)
-        except (InputError, RangeExceeded) as error:
-            if arrays is not None:
-                raise
-            raise RangeExceeded("made-up inputs are not in the calibrated ranges", hint="Give --input.") from error
-    middle = sorted(profiles, key=lambda one: one.online_seconds)[len(profiles) // 2]
-    if json:
-        show.as_json(middle.to_json())
-    else:
-        show.print_table(middle.table() if by is By.OP else show.module_table(middle))
-
-
-@app.command()
 def doctor(json: AsJson = False) -> None:
     """Look at this machine, and run something small privately on it."""
     from dataclasses import asdict
 
-    from mpccompile.commands import show
+    from mpccompile.commands import show as shown
 
-    with show.stages("running something small privately"):
+    with shown.stages("running something small privately"):
         from mpccompile.commands.small import run_privately
         from mpccompile.report.doctor import examine
 
         findings = examine(run_privately)
     if json:
-        show.as_json([asdict(finding) for finding in findings])
+        shown.as_json([asdict(finding) for finding in findings])
     else:
-        show.findings_text(findings)
+        shown.findings_text(findings)
     if any(finding.works is False for finding in findings):
         raise typer.Exit(1)
 
 
-@app.command()
 def key(file: Annotated[Path, typer.Argument(help="Where the key goes.", show_default=False)]) -> None:
     """Make a key file for a run over several machines; only its owner can read it.
 
     Copy it to the machines of both parties and of the dealer, over a line you trust.
+
+    Example: mpccompile key cluster.key
     """
     from mpccompile.runtime.sealed import make_key
 
     make_key(file)
 
 
-@app.command()
 def dealer(
     folder: Folder,
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the parties reach it.", show_default=False)],
@@ -244,15 +166,17 @@ def dealer(
 
     The dealer learns neither weights nor inputs, as long as it works with neither party. Its copy of the package needs
     manifest.json and plan.json only.
-    """
-    from mpccompile.commands import hosts, show
 
-    with show.stages("starting") as status:
+    Example: mpccompile dealer bert.mpc --listen 0.0.0.0:7001 --key-file cluster.key
+    """
+    from mpccompile.commands import hosts
+    from mpccompile.commands import show as shown
+
+    with shown.stages("starting") as status:
         hosts.run_dealer(folder, hosts.Lines(listen, key_file, wait), status.update)
 
 
-@app.command()
-def party(
+def party(  # noqa: PLR0913, PLR0917 - a flag each
     folder: Folder,
     rank: Annotated[int, typer.Option(min=0, max=1, help="0 owns the weights, 1 the inputs.", show_default=False)],
     dealer: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the dealer is.", show_default=False)],
@@ -261,22 +185,52 @@ def party(
     output: Outputs = None,
     key_file: KeyFile = None,
     wait: Wait = WAIT_SECONDS,
+    json: AsJson = False,
 ) -> None:
     """Run one party of a run over several machines, once.
 
     Start `mpccompile dealer` and both parties, in any order. Party 1 has the inputs and gets the outputs, and its copy
     of the package needs no weights.safetensors. Party 0 learns the shapes, and inputs that are public.
+
+    Example: mpccompile party bert.mpc --rank 0 --dealer 10.0.0.1:7001 --peer 10.0.0.2:7002 --key-file cluster.key
     """
-    from mpccompile.commands import hosts, show
+    from mpccompile.commands import hosts
+    from mpccompile.commands import show as shown
 
     if rank == 1 and arrays is None:
         raise typer.BadParameter("party 1 has the inputs", param_hint="--input")
     if rank == 0 and (arrays is not None or output is not None):
         raise typer.BadParameter("party 0 has neither inputs nor outputs", param_hint="--rank")
-    with show.stages("starting") as status:
+    with shown.stages("starting") as status:
         lines = hosts.Lines(dealer, key_file, wait)
         outputs, cost = hosts.run_party(rank, folder, lines, peer, arrays, output, status.update)
-    show.run_text(outputs, [cost], output)
+    if json:
+        shown.run_json(outputs, [cost])
+    else:
+        shown.run_text(outputs, [cost], output)
+
+
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Make a package": (compile_model, export),
+    "Use a package": (run, profile, show, generate),
+    "Choose, train and measure": (passes, evaluate, tune, distill),
+    "Run over several machines": (key, dealer, party),
+    "This installation": (demo, doctor),
+}
+"""The commands in the order that help lists them."""
+
+
+def _paragraphs(function: Callable[..., None]) -> str:
+    """Return a docstring with each paragraph on one line, to be broken as wide as the terminal is."""
+    text = inspect.getdoc(function) or ""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+
+
+for _panel, _commands in PANELS.items():
+    for _command in _commands:
+        _name = "compile" if _command is compile_model else _command.__name__
+        app.command(_name, help=_paragraphs(_command), rich_help_panel=_panel)(_command)
+app.add_typer(bench.app, name="bench", rich_help_panel="This installation")
 
 
 def main() -> None:
@@ -299,13 +253,25 @@ def main() -> None:
             logging.getLogger("mpccompile").info("the rest of the error:\n%s", rest)
         code = WRONG_USAGE if isinstance(error, OptionError) else 1
     except Exception as error:  # noqa: BLE001 - the last resort
-        _apologise(error)
+        _explain(error)
         code = 1
     _leave(code)
 
 
+NOT_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}
+"""What a machine says of itself: full, read-only, not allowed, too much of it open."""
+
+
+def _explain(error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in NOT_OURS and not debugging.shows(debugging.TIMINGS):
+        place = f" at {error.filename}" if error.filename else ""
+        typer.echo(f"error: the system says: {error.strerror}{place}.", err=True)
+    else:
+        _apologise(error)
+
+
 def _apologise(error: Exception) -> None:
-    if os.environ.get("MPCCOMPILE_DEBUG", "0") not in ("", "0"):
+    if debugging.shows(debugging.TIMINGS):
         traceback.print_exception(error)
     first = (str(error).splitlines() or [""])[0]
     typer.echo(f"error: {type(error).__name__}: {first}", err=True)

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from mpccompile import debugging
 from mpccompile.capture import from_torch
 from mpccompile.capture.from_onnx import capture as from_onnx
 from mpccompile.capture.from_onnx.model import OnnxModel
 from mpccompile.codegen import package
 from mpccompile.codegen.ranges import calibrate, with_input_limits
+from mpccompile.debugging import timed
 from mpccompile.errors import InputError
 from mpccompile.ir.program import PassRecord, Program
 from mpccompile.ir.tables import with_table_rows
+from mpccompile.ir.text import to_text
 from mpccompile.lowering.lower import lower
 from mpccompile.passes.driver import run_passes
 from mpccompile.passes.drop_no_ops import drop_no_ops
@@ -104,12 +107,24 @@ def build(
     """
     program = recognise(model, example_inputs, options, observer=observer)
     program = staying(approximate(program, options, observer=observer), resident or {})
-    program = run_passes(program, passes, observer=observer)
+    with timed("passes"):
+        program = _told("optimised", run_passes(program, passes, observer=observer))
     batches = [program.example_inputs, *(in_order(program, batch) for batch in calibration)]
     expect_finite(program, batches)
-    program, sites = with_ranges(program, batches, options)
+    with timed("calibrate"):
+        program, sites = with_ranges(program, batches, options)
     logger.info("compiled %s: %d operations", program.name, len(program.graph.nodes))
-    return package.write(program, sites, options, folder)
+    with timed("write"):
+        written = package.write(program, sites, options, folder)
+    if debugging.shows(debugging.SOURCE):
+        debugging.tell(debugging.SOURCE, f"# model.py\n{(folder / 'model.py').read_text(encoding='utf-8')}")
+    return written
+
+
+def _told(phase: str, program: Program) -> Program:
+    if debugging.shows(debugging.PHASES):
+        debugging.tell(debugging.PHASES, f"# {phase}\n{to_text(program)}")
+    return program
 
 
 def recognise(
@@ -120,8 +135,17 @@ def recognise(
     observer: Observer | None = None,
 ) -> Program:
     """Capture and lower a model, and name its functions as the user meant them."""
-    program = with_table_rows(lower(capture(model, example_inputs, options)))
-    return run_passes(program, RECOGNISERS, observer=observer)
+    program = lowered(model, example_inputs, options)
+    with timed("recognise"):
+        return _told("recognised", run_passes(program, RECOGNISERS, observer=observer))
+
+
+def lowered(model: nn.Module, example_inputs: Mapping[str, Tensor] | Sequence[Tensor], options: Options) -> Program:
+    """Capture a model and lower it to operations that have a private form."""
+    with timed("capture"):
+        program = _told("captured", capture(model, example_inputs, options))
+    with timed("lower"):
+        return _told("lowered", with_table_rows(lower(program)))
 
 
 def capture(model: nn.Module, example_inputs: Mapping[str, Tensor] | Sequence[Tensor], options: Options) -> Program:
@@ -133,8 +157,18 @@ def capture(model: nn.Module, example_inputs: Mapping[str, Tensor] | Sequence[Te
 
 def approximate(program: Program, options: Options, *, observer: Observer | None = None) -> Program:
     """Put the chosen approximations in the place of a recognised program's functions."""
-    replace = functools.update_wrapper(functools.partial(replace_functions, options=options), replace_functions)
-    return run_passes(program, [replace], exact=False, observer=observer)
+    with timed("approximate"):
+        return _told("approximated", run_passes(program, [_replacing(options)], exact=False, observer=observer))
+
+
+def _replacing(options: Options) -> Pass:
+    return functools.update_wrapper(functools.partial(replace_functions, options=options), replace_functions)
+
+
+def stages_of(options: Options, passes: Sequence[Pass] = ()) -> tuple[tuple[Pass, bool], ...]:
+    """Return every pass of a compilation in order, and whether it has to keep the answers; ``passes`` come last."""
+    first = [(each, True) for each in RECOGNISERS]
+    return (*first, (_replacing(options), False), *((each, True) for each in (*passes_for(options), *passes)))
 
 
 def staying(program: Program, resident: Mapping[str, float]) -> Program:

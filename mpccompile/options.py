@@ -109,7 +109,7 @@ class Options:
             raise OptionError(f"range_margin={self.range_margin} is below 1", where="option range_margin")
         both = set(self.secret) & set(self.public)
         if both:
-            raise OptionError(f"inputs {sorted(both)} are asked to be both secret and public", where="options")
+            raise OptionError(f"{', '.join(sorted(both))} cannot be both secret and public", where="options")
 
     @classmethod
     def merged(cls, base: Options | None, overrides: dict[str, Any]) -> Options:

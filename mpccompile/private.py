@@ -6,7 +6,6 @@ import inspect
 import logging
 import shutil
 import tempfile
-import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,13 +13,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from mpccompile import approximations, compiler
 from mpccompile.codegen import package as packages
 from mpccompile.codegen.answer import located, rebuild
+from mpccompile.codegen.inputs import check_values, checked
+from mpccompile.codegen.processes import session_for
 from mpccompile.codegen.shapes import Shapes, shape_error, shape_key, shapes_of
+from mpccompile.debugging import TIMINGS, tell, timed
 from mpccompile.errors import InputError, MpcCompileError
 from mpccompile.generation.choices import Choices
 from mpccompile.generation.generate import Recipe
@@ -31,14 +32,15 @@ from mpccompile.ir.program import Secrecy
 from mpccompile.options import Options
 from mpccompile.report import compare
 from mpccompile.report.profile import Profile
-from mpccompile.runtime.program import check_limit
-from mpccompile.runtime.ring import WORD_BITS
+from mpccompile.report.profiling.breakdown import breakdown
 from mpccompile.runtime.session import CallReport, Session
 from mpccompile.simulation.fixed_point import FixedPointProgram
+from mpccompile.simulation.float_point import InFloat32
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
     from mpccompile.generation.ways import AnyGenerator
+    from mpccompile.report.compare import Cost
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class PrivateModel:
         self._session: Session | None = None
         self._scratch: Path | None = None
         self._last: tuple[Package, CallReport, dict[str, Tensor]] | None = None
+        self._recording = False
         self._ways: Ways | None = None
         self._generator: AnyGenerator | Reader | None = None
 
@@ -175,39 +178,83 @@ class PrivateModel:
             return 0.0
         return FixedPointProgram(package)(inputs).wraps
 
-    def profile(self, *args: Tensor, against: Sequence[str] = (), repeat: int = 3, **kwargs: Any) -> Profile:
+    def profile(
+        self,
+        *args: Tensor,
+        against: Sequence[str] = (),
+        repeat: int = 3,
+        timeline: bool = False,
+        model: nn.Module | None = None,
+        **kwargs: Any,
+    ) -> Profile:
         """Run once and return where bytes, rounds and seconds went.
 
         Args:
             args: Inputs, as in a call.
             against: Other ways to run the same model, in turn with this one, and to compare it with: ``"plaintext"``
-                torch, and stock ``"crypten"``.
+                torch, stock ``"crypten"``, and this program on ``"cuda"``.
             repeat: How often each is run then; medians are kept.
+            timeline: Whether to record when each statement ran and each message went, for :meth:`save_profile`.
+            model: The torch model that a package is of; without it the package's own program in float32 is plaintext.
             kwargs: Inputs, as in a call.
         """
-        if not against:
-            self(*args, **kwargs)
-            return self.last_profile()
-        if self._model is None:
-            raise MpcCompileError("a package holds no torch model to compare with", hint="Compile the model here.")
-        ways = {"this program": self, **{name: self._rival(name) for name in against}}
+        self._recording = timeline
         try:
-            costs = compare.in_turn(self._model, self._named(args, kwargs), ways, repeat)
+            if not against:
+                self(*args, **kwargs)
+                return self.last_profile()
+            costs = self._compared(model or self._model, self._named(args, kwargs), against, repeat)
+        finally:
+            self._recording = False
+        return replace(self.last_profile(), costs=costs)
+
+    def _compared(
+        self, model: nn.Module | None, inputs: Mapping[str, Any], against: Sequence[str], repeat: int
+    ) -> tuple[Cost, ...]:
+        package = self._package_for(inputs)[0]
+        ways = {"this program": self, **{name: self._rival(name, package, model) for name in against}}
+        try:
+            return compare.in_turn(InFloat32(package) if model is None else model, inputs, ways, repeat)
         finally:
             for rival in ways.values():
                 if rival is not None and rival is not self:
                     rival.close()
-        return replace(self.last_profile(), costs=costs)
 
-    def _rival(self, name: str) -> PrivateModel | None:
+    def _rival(self, name: str, package: Package, model: nn.Module | None) -> PrivateModel | None:
         if name == "plaintext":
             return None
+        if name == "cuda":
+            return PrivateModel.from_package(replace(package, options=replace(package.options, device=name)))
         if name != "crypten":
-            raise InputError(f"against={name!r} is not a choice", hint="Use plaintext, crypten, or both.")
+            raise InputError(f"against={name!r} is not a choice", hint="Use plaintext, crypten or cuda.")
+        if model is None:
+            raise InputError("a package holds no torch model for stock CrypTen to run", hint="Give the model as well.")
         changes = {"target": "crypten", "dealer": "insecure-local", "frac_bits": Options.frac_bits, "device": "cpu"}
-        rival = PrivateModel(self._model, Options.merged(self._options, changes), ())
+        rival = PrivateModel(model, Options.merged(self._options, changes), ())
         rival._session = Session(stock="TFP")
         return rival
+
+    def save_profile(
+        self,
+        profile: Profile,
+        *,
+        html: str | Path | None = None,
+        trace: str | Path | None = None,
+        charts: str | Path | None = None,
+        csv: str | Path | None = None,
+    ) -> None:
+        """Write what :meth:`profile` returned of the last call to files; see :mod:`mpccompile.report.profiling`.
+
+        Args:
+            profile: The profile; one with its timeline, for a trace.
+            html: A page with everything, in one file.
+            trace: What Perfetto (ui.perfetto.dev) and chrome://tracing open.
+            charts: A folder for every chart, as PNG and SVG.
+            csv: A row for each statement.
+        """
+        from mpccompile.report.profiling.files import Files, write
+
+        write(breakdown(self._current(), profile), Files.named(html=html, trace=trace, charts=charts, csv=csv))
 
     def report(self) -> str:
         """Return the profile of the last call as text."""
@@ -274,13 +321,13 @@ class PrivateModel:
             raise InputError(f"input {', '.join(others)} is not a tensor")
         # Before anything is compiled: ranges must not be calibrated on NaN.
         for name, value in tensors.items():
-            _check_values(name, value, self._options.frac_bits)
+            check_values(name, value, self._options.frac_bits)
         shapes = shape_key(tensors)
         signature = (shapes, ", ".join(f"{name}={given[name]!r}" for name in others))
         if signature not in self._packages:
             self._packages[signature] = self._compile(given, shapes)
         package = self._packages[signature]
-        return package, _checked(package, tensors)
+        return package, checked(package, tensors)
 
     def _compile(self, given: Mapping[str, Any], shapes: Shapes) -> Package:
         if self._model is None:
@@ -299,19 +346,23 @@ class PrivateModel:
 
     def _run(self, package: Package, inputs: dict[str, Tensor], first_row: int | None = None) -> list[Tensor]:
         session = self._loaded(package)
+        session.recording = self._recording
         public = frozenset(spec.name for spec in package.inputs if spec.secrecy is Secrecy.PUBLIC)
         try:
             outputs, report = session.run(_program_name(package), inputs, public, first_row)
         except MpcCompileError as error:
             raise located(package, error) from None
+        tell(TIMINGS, f"call: {report.online_seconds:.3f} s online, {report.offline_seconds:.3f} s offline")
         self._last = (package, report, inputs)
         return outputs
 
     def _loaded(self, package: Package) -> Session:
         if self._session is None or self._session.closed:
-            self._session = _session(self._options)
+            with timed("start"):
+                self._session = session_for(self._options)
         if not self._session.is_loaded(_program_name(package)):
-            self._session.load(_program_name(package), package.folder)
+            with timed("load"):
+                self._session.load(_program_name(package), package.folder)
         return self._session
 
     def _current(self) -> Package:
@@ -324,46 +375,8 @@ class PrivateModel:
         return next(reversed(self._packages.values()))
 
 
-def _session(options: Options) -> Session:
-    if options.target != "crypten":
-        return Session(options.device)
-    if options.dealer == "insecure-local":
-        warnings.warn(
-            "dealer='insecure-local': rank 0 makes the triples, and could see every value of this run",
-            UserWarning,
-            stacklevel=2,
-        )
-        return Session(options.device, stock="TFP")
-    return Session(options.device, stock="TTP")
-
-
 def _program_name(package: Package) -> str:
     return str(package.folder.resolve())
-
-
-def _checked(package: Package, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Check dtypes and return the inputs in order, in the dtypes of the program."""
-    for spec in package.inputs:
-        value = tensors[spec.name]
-        if value.is_floating_point() != spec.dtype.is_floating_point:
-            raise InputError(
-                f"input {spec.name} has dtype {value.dtype}, the program was compiled for {spec.dtype}",
-                where=f"input {spec.name}",
-                hint=f"Convert it with .to({spec.dtype}).",
-            )
-        check_limit(spec.name, value, spec.limit)
-    return {spec.name: tensors[spec.name].to(spec.dtype) for spec in package.inputs}
-
-
-def _check_values(name: str, value: Tensor, frac_bits: int) -> None:
-    """Refuse what fixed point cannot hold."""
-    if not value.is_floating_point():
-        return
-    if not bool(torch.isfinite(value).all()):
-        raise InputError("the input holds NaN or infinity", where=f"input {name}")
-    bits = WORD_BITS - 1 - frac_bits
-    if not bool((value.abs() < 2.0**bits).all()):
-        raise InputError(f"the input holds a value that is not below 2^{bits} in size", where=f"input {name}")
 
 
 def make(

@@ -103,3 +103,29 @@ def gpt2(
         json.write_text(dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")
     if not result.passed:
         raise typer.Exit(1)
+
+
+@app.command("merge")
+def merge(
+    repeat: Annotated[int, typer.Option(min=1, help="Steps of each engine that count; medians are kept.")] = 2,
+    device: Annotated[str, typer.Option(help="Where mpccompile's parties compute: cpu or cuda.")] = "cpu",
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="PART", help="Run this part, such as gpt2/128; repeat.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A tiny model and a short text, to see it work.")] = False,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write each part there when it is measured; others there stay."),
+    ] = None,
+) -> None:
+    """Make MERGE's tables: texts of GPT-2 with embeddings resent, merged layers or both, here and in stock CrypTen."""
+    from rich.console import Console
+
+    from mpccompile.bench import merge as benchmark
+    from mpccompile.commands.files import check_writable
+
+    check_writable(json)
+    texts, runs = (benchmark.QUICK, 1) if quick else (benchmark.TEXTS, repeat)
+    parts = benchmark.run(benchmark.Setting(texts, tuple(only or ()), runs, device), Console(), json)
+    if any(part.failed for part in parts):
+        raise typer.Exit(1)

@@ -6,10 +6,8 @@ and a setting's table is a part: written down as it is measured, and no reason f
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +17,8 @@ from transformers import BertConfig
 from mpccompile.bench import mpcformer_report as report
 from mpccompile.bench.function_costs import FUNCTIONS, MOST_ELEMENTS, Size, measure
 from mpccompile.bench.machine import machine
-from mpccompile.bench.parts import Pair, Part, Record
+from mpccompile.bench.parts import Pair, Part, Record, chosen, measure_all
 from mpccompile.bench.race import Course, Say, race
-from mpccompile.errors import MpcCompileError, OptionError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,7 +31,6 @@ GRAPHS: Mapping[str, Mapping[str, Any]] = {
 }
 QUERY_SCALE = 2.0
 """Scores of BERT with random weights then lie within 3 to 4 of 0, about as the approximations take them to."""
-_FAILURES = (MpcCompileError, RuntimeError, ValueError, OSError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -107,12 +103,10 @@ def run(setting: Setting, console: Console | None = None, path: Path | None = No
     say: Say = console.print if console is not None else str
     record = Record(path, machine(), setting.repeat)
     record.kept()
-    chosen = _chosen(setting)
-    parts = []
-    for table, place in chosen:
-        part = Part(table, place.name, f"{place.title}: {table}")
-        _measure(part, _ways(table, place, setting, say), record, say)
-        parts.append(part)
+    places = {place.name: place for place in setting.places}
+    parts = chosen(parts_of(setting.places), setting.only)
+    for part in parts:
+        measure_all(part, _ways(part.table, places[part.place], setting, say), record, say)
         if console is not None:
             report.print_part(part, console)
     if console is not None:
@@ -120,18 +114,13 @@ def run(setting: Setting, console: Console | None = None, path: Path | None = No
     return tuple(parts)
 
 
-def _chosen(setting: Setting) -> Sequence[tuple[str, Place]]:
-    every = [(table, place) for table in TABLES for place in setting.places if table in place.tables]
-    keys = {(table, place.name): (table, f"{table}/{place.name}") for table, place in every}
-    for pattern in setting.only:
-        if not any(fnmatch(name, pattern) for names in keys.values() for name in names):
-            known = ", ".join(names[1] for names in keys.values())
-            raise OptionError(f"{pattern!r} names no part", where="option --only", hint=f"There are {known}.")
-    wanted = setting.only or ("*",)
+def parts_of(places: Iterable[Place]) -> list[Part]:
+    """Return the tables of some settings, nothing in them yet."""
     return [
-        (table, place)
-        for table, place in every
-        if any(fnmatch(name, pattern) for name in keys[table, place.name] for pattern in wanted)
+        Part(table, place.name, f"{place.title}: {table}")
+        for table in TABLES
+        for place in places
+        if table in place.tables
     ]
 
 
@@ -148,20 +137,6 @@ def _ways(table: str, place: Place, setting: Setting, say: Say) -> Iterator[tupl
             function.name,
             partial(measure, function, size, setting.repeat, setting.device, say, setting.most_elements),
         )
-
-
-def _measure(part: Part, ways: Iterator[tuple[str, Callable[[], Pair]]], record: Record, say: Say) -> None:
-    """Measure one way after the other, and write down what there is after each."""
-    for name, way in ways:
-        say(f"{part.key}: {name}")
-        try:
-            part.pairs[name] = way()
-        except _FAILURES as error:
-            part.failed[name] = f"{type(error).__name__}: {error}"
-            say(f"{part.key}: {name} FAILED: {part.failed[name]}")
-        record.write(part)
-        # Models and their scratch folders are in cycles, and the next way needs the room.
-        gc.collect()
 
 
 def _model(name: str, place: Place, setting: Setting, say: Say) -> Pair:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mpccompile.errors import OptionError
+from mpccompile.errors import MpcCompileError, OptionError
 
 if TYPE_CHECKING:
+    from mpccompile.bench.race import Say
     from mpccompile.report.compare import Cost
+
+_FAILURES = (MpcCompileError, RuntimeError, ValueError, OSError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -101,3 +106,34 @@ class Record:
             raise OptionError(f"{self.path} holds no parts of this benchmark", hint="Name another file.")
         parts: dict[str, Any] = values["parts"]
         return parts
+
+
+def chosen(parts: Iterable[Part], only: Sequence[str]) -> list[Part]:
+    """Return the parts that patterns name, by key or by table; all of them without any.
+
+    Raises:
+        OptionError: If a pattern names none.
+    """
+    names = {part.key: (part, (part.table, part.key)) for part in parts}
+    for pattern in only:
+        if not any(fnmatch(name, pattern) for _, both in names.values() for name in both):
+            raise OptionError(
+                f"{pattern!r} names no part", where="option --only", hint=f"There are {', '.join(names)}."
+            )
+    return [
+        part for part, both in names.values() if any(fnmatch(name, pattern) for name in both for pattern in only or "*")
+    ]
+
+
+def measure_all(part: Part, ways: Iterable[tuple[str, Callable[[], Pair]]], record: Record, say: Say) -> None:
+    """Measure one way after the other, and write down what there is after each."""
+    for name, way in ways:
+        say(f"{part.key}: {name}")
+        try:
+            part.pairs[name] = way()
+        except _FAILURES as error:
+            part.failed[name] = f"{type(error).__name__}: {error}"
+            say(f"{part.key}: {name} FAILED: {part.failed[name]}")
+        record.write(part)
+        # Models and their scratch folders are in cycles, and the next way needs the room.
+        gc.collect()

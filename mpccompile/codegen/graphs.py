@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mpccompile.ir.snapshot import Seen, Snapshot, snapshot
@@ -25,21 +25,30 @@ class Graphs:
         stages: Snapshots by name, in order: ``captured``, then each pass; a pass that runs again is ``name.2``.
         lines: Line of ``model.py`` of each call of the last stage, by its name.
         chain: Calls on the critical path of rounds, first to last.
+        became: By stage, names of values that are gone, each with that of the value read in its place.
     """
 
     stages: Mapping[str, Snapshot]
     lines: Mapping[str, int]
     chain: tuple[str, ...]
+    became: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def to_json(program: Program, written: Rehearsed) -> str:
     """Return a compiled program's graphs as JSON text: each different value once, and stages as lists of numbers."""
-    numbers: dict[Seen, int] = {}
+    numbers: dict[tuple[Seen, int, int], int] = {}
     stages = []
     for name, seen in _stages(program).items():
-        stages.append([name, [numbers.setdefault(row, len(numbers)) for row in seen]])
-    rows = [asdict(row) for row in numbers]
-    value = {"rows": rows, "stages": stages, "lines": dict(written.emitted.lines), "chain": list(written.chain)}
+        keys = [(row, row.bytes_sent, row.rounds) for row in seen]
+        stages.append([name, [numbers.setdefault(key, len(numbers)) for key in keys]])
+    rows = [asdict(row) for row, _, _ in numbers]
+    value = {
+        "rows": rows,
+        "stages": stages,
+        "lines": dict(written.emitted.lines),
+        "chain": list(written.chain),
+        "became": _became(program),
+    }
     return json.dumps(value, sort_keys=True, separators=(",", ":")) + "\n"
 
 
@@ -48,7 +57,7 @@ def from_json(text: str) -> Graphs:
     value = json.loads(text)
     rows = [replace(Seen(**row), shape=tuple(row["shape"]), reads=tuple(row["reads"])) for row in value["rows"]]
     stages = {name: tuple(rows[number] for number in numbers) for name, numbers in value["stages"]}
-    return Graphs(stages, value["lines"], tuple(value["chain"]))
+    return Graphs(stages, value["lines"], tuple(value["chain"]), value.get("became", {}))
 
 
 def _stages(program: Program) -> dict[str, Snapshot]:
@@ -57,6 +66,11 @@ def _stages(program: Program) -> dict[str, Snapshot]:
     for name, record in zip(stage_names([record.name for record in history]), history, strict=True):
         stages[name] = record.after
     return stages
+
+
+def _became(program: Program) -> dict[str, dict[str, str]]:
+    names = stage_names([record.name for record in program.history])
+    return {name: dict(record.became) for name, record in zip(names, program.history, strict=True) if record.became}
 
 
 def stage_names(passes: list[str]) -> list[str]:

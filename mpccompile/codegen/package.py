@@ -118,6 +118,8 @@ def read(folder: Path, files: Sequence[str] = FILES) -> Package:
     Raises:
         PackageError: If something is missing, damaged, edited, or of another format.
     """
+    if folder.is_file():
+        raise PackageError("this is a file, and not the folder of a package", where=str(folder))
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -293,8 +295,8 @@ def _manifest(program: Program, description: Mapping[str, Any], written: Rehears
 
 def _record_json(record: PassRecord) -> dict[str, Any]:
     """Return a record without its graphs, which have a file of their own, and without its time, which changes."""
-    values = asdict(replace(record, before=(), after=(), seconds=0.0))
-    return {name: value for name, value in values.items() if name not in ("before", "after")}
+    values = asdict(replace(record, before=(), after=(), became=(), seconds=0.0))
+    return {name: value for name, value in values.items() if name not in ("before", "after", "became")}
 
 
 def _input_json(spec: InputSpec) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mpccompile.commands.parameters import Arrays, Force, Gelu, Output, Pairs, Softmax, Target, Tolerance
+from mpccompile.commands.parameters import Arrays, AsJson, Force, Gelu, Output, Pairs, Softmax, Target, Tolerance
 
 
 def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
@@ -37,11 +37,14 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
         ),
     ] = None,
     force: Force = False,
+    json: AsJson = False,
 ) -> None:
     """Compile a model and write the package to a folder.
 
     Inputs of --input take the place of the factory's own. Their shapes are the ones the package can be run with, and
     their values calibrate the ranges of private values.
+
+    Example: mpccompile compile package.module:factory -o bert.mpc --input examples.npz
     """
     from mpccompile.commands import show
 
@@ -52,6 +55,7 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
         replaced = {"gelu": files.choice_of(gelu), "softmax": files.choice_of(softmax)}
         chosen = files.options_of(pairs or [], {"tolerance": tolerance, "target": target and target.value, **replaced})
         files.check_empty(folder, force=force)
+        files.check_folder(folder)
         status.update(f"making the model of {factory}")
         model, inputs = files.load_model(factory)
         inputs = inputs if arrays is None else files.read_arrays(arrays)
@@ -62,7 +66,11 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
             from mpccompile.private import PrivateModel
 
             PrivateModel(model, chosen, compiler.passes_for(chosen), [inputs]).save_generator(folder, tokens)
-            typer.echo(f"{folder}: {type(model).__name__}, texts of up to {tokens} tokens")
+            name = type(model).__name__
+            if json:
+                show.as_json({"folder": str(folder), "name": name, "tokens": tokens})
+            else:
+                typer.echo(f"{folder}: {name}, texts of up to {tokens} tokens")
             return
         package = compiler.build(
             model,
@@ -72,4 +80,4 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
             passes=compiler.passes_for(chosen),
             observer=lambda _program, record: status.update(f"compiling {type(model).__name__} ({record.name} done)"),
         )
-    typer.echo(f"{folder}: {package.name}, {len(package.statements)} statements")
+    show.package_told(package, folder, json_wanted=json)

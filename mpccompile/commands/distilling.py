@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpccompile.commands.parameters import Gelu, Pairs, Softmax
+from mpccompile.commands.parameters import AsJson, Gelu, Pairs, Softmax
 
 if TYPE_CHECKING:
     from mpccompile.distill.config import DistillationConfig
@@ -72,11 +73,14 @@ def distill(  # noqa: PLR0913, PLR0917 - each is an option of the command
     ablations: Annotated[
         bool, typer.Option("--ablations", help="Train also without each part, and compare; labels are needed.")
     ] = False,
+    json: AsJson = False,
 ) -> None:
     """Train a model with cheap functions to answer as it does with its own.
 
     A run that was killed goes on when it is started again. The output folder then holds weights.safetensors, by the
     model's own names: load them into the model, and compile it with the same --gelu and --softmax.
+
+    Example: mpccompile distill package.module:factory --gelu quad --softmax 2quad --data rows.npz -o run
     """
     data, output = _expect_what_is_needed(data, output, ablations=ablations, judged=test or validation, test=test)
     from mpccompile.commands import show
@@ -101,12 +105,16 @@ def distill(  # noqa: PLR0913, PLR0917 - each is an option of the command
         return mpccompile.program(teacher, inputs, options=options)
 
     if ablations:
-        _ablate(model, student_of, sets, config, output)
+        _ablate(model, student_of, sets, config, output, json=json)
         return
     trained = mpccompile.distill(
         model, student_of(model), sets["data"], validation=sets["validation"], config=config, folder=output
     )
     trained.save(output)
+    if json:
+        judged = None if trained.scores is None else asdict(trained.scores)
+        show.as_json({"folder": str(output), "steps": len(trained.history), "validation": judged})
+        return
     scores = "" if trained.scores is None else f", validation {_said(trained.scores.metric, trained.scores.loss)}"
     typer.echo(f"{output}: {len(trained.history)} steps{scores}")
 
@@ -153,7 +161,9 @@ def _expect_something_to_learn(options: Options, config: DistillationConfig) -> 
         typer.echo("Nothing is approximated: only the stage of labels has something to learn.", err=True)
 
 
-def _ablate(model: Any, student_of: Any, sets: dict[str, Any], config: DistillationConfig, output: Path) -> None:
+def _ablate(
+    model: Any, student_of: Any, sets: dict[str, Any], config: DistillationConfig, output: Path, *, json: bool
+) -> None:
     from mpccompile.commands import show
     from mpccompile.distill import Plan, ablate
 
@@ -162,6 +172,9 @@ def _ablate(model: Any, student_of: Any, sets: dict[str, Any], config: Distillat
     found = ablate(model, student_of, sets["data"], judged, validation=sets["validation"], config=config, plan=plan)
     if sets["test"] is None and config.select != "last":
         typer.echo("The validation data selects the weights and is reported on: give --test for other data.", err=True)
+    if json:
+        show.as_json([asdict(each) for each in found.outcomes])
+        return
     show.print_table(found.table())
     typer.echo(f"{output / 'ablations.csv'} has one line for each.")
 

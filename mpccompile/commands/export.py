@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mpccompile.commands.parameters import AsJson, Force, Gelu, Output, Pairs, Softmax, Target, Tolerance
+from mpccompile.commands.parameters import AsJson, Force, Gelu, Output, Pairs, Shapes, Softmax, Target, Tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,18 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mpccompile.capture.from_onnx.model import OnnxModel
-    from mpccompile.codegen.package import Package
 
 File = Annotated[Path, typer.Argument(metavar="FILE.onnx", help="The model.", show_default=False)]
-Shapes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input-shape",
-        metavar="NAME=SIZE,SIZE",
-        help="The shape of an input, or NAME=SIZE for a dim that has a name in the file. Needed for open dims; give it"
-        " again for more.",
-    ),
-]
 Names = Annotated[
     list[str] | None, typer.Option("--secret", metavar="NAME", help="An input to keep secret; again for more.")
 ]
@@ -94,7 +84,7 @@ def export(  # noqa: PLR0913, PLR0917 - a flag each
         )
     if data is None:
         typer.echo("warning: ranges come from made-up inputs; give real ones with --data", err=True)
-    _tell(package, folder, json)
+    show.package_told(package, folder, json_wanted=json)
 
 
 def _batches(
@@ -110,25 +100,3 @@ def _batches(
     except InputError as error:
         # What is wrong is a value of an option.
         raise OptionError(error.what, where=error.where, hint=error.hint) from error
-
-
-def _tell(package: Package, folder: Path, json: bool) -> None:
-    from mpccompile.commands import show
-
-    inputs = [
-        {
-            "name": spec.name,
-            "shape": list(spec.shape),
-            "dtype": str(spec.dtype).removeprefix("torch."),
-            "secrecy": spec.secrecy.value,
-        }
-        for spec in package.inputs
-    ]
-    if json:
-        made = {"folder": str(folder), "name": package.name, "statements": len(package.statements)}
-        show.as_json({**made, "inputs": inputs, "outputs": list(package.output.keys)})
-        return
-    typer.echo(f"{folder}: {package.name}, {len(package.statements)} statements")
-    for each in inputs:
-        typer.echo(f"  {each['name']}: {each['dtype']} {each['shape']}, {each['secrecy']}")
-    typer.echo(f"  answers: {', '.join(package.output.keys)}")

@@ -40,7 +40,7 @@ def load_model(name: str) -> tuple[nn.Module, dict[str, Any] | None]:
         OptionError: If there is no such thing, or it makes no model.
         MpcCompileError: If it fails.
     """
-    made = _made(_factory(name), name)
+    made = _made(named(name, "factory"), name)
     model, inputs = made if isinstance(made, tuple) and len(made) == 2 else (made, None)  # noqa: PLR2004 - a pair
     if not isinstance(model, nn.Module):
         raise OptionError(
@@ -63,14 +63,20 @@ def read_data(name: str) -> Named:
         MpcCompileError: If it fails.
     """
     if ":" in name and not Path(name).exists():
-        return Named(_made(_factory(name), name), name)
+        return Named(_made(named(name, "factory"), name), name)
     return Named(read_arrays(Path(name)), name)
 
 
-def _factory(name: str) -> object:
+def named(name: str, kind: str) -> object:
+    """Return what ``package.module:name`` names.
+
+    Raises:
+        OptionError: If there is no such thing.
+        MpcCompileError: If its module fails.
+    """
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise OptionError(f"{name!r} names no factory", hint="Write it as package.module:function.")
+        raise OptionError(f"{name!r} names no {kind}", hint="Write it as package.module:function.")
     # An installed command has its own folder there; `python -m` would have the working one.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -80,7 +86,7 @@ def _factory(name: str) -> object:
         if error.name and f"{module_name}.".startswith(f"{error.name}."):
             raise OptionError(f"there is no module {error.name}", hint="Start in the folder it is in.") from error
         raise _failed(f"importing {module_name}", error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(f"importing {module_name}", error) from error
     if not hasattr(module, attribute):
         raise OptionError(f"the module {module_name} has no {attribute}")
@@ -99,11 +105,11 @@ def _made(factory: object, name: str) -> object:
         return make()
     except MpcCompileError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(f"calling {name}", error) from error
 
 
-def _failed(what: str, error: Exception) -> MpcCompileError:
+def _failed(what: str, error: BaseException) -> MpcCompileError:
     first = (str(error).strip().splitlines() or [""])[0]
     return MpcCompileError(f"{what} failed with {type(error).__name__}: {first}")
 
@@ -119,12 +125,13 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
         InputError: If it cannot be read, or holds something else than numbers.
     """
     try:
-        # Of an .npy file it returns the array itself, which is no context manager.
-        with np.load(path, allow_pickle=False) as file:
+        # Of an .npy file it returns the array itself, which is no context manager; what it cannot read it leaves open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             tensors = {name: torch.from_numpy(np.ascontiguousarray(file[name])) for name in file.files}
     except FileNotFoundError as error:
         raise InputError("there is no such file", where=str(path)) from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:
+        # A damaged file makes numpy raise what its parsers do: of zip, of zlib, of Python itself.
         raise InputError("this is not an .npz file of numbers", where=str(path), hint="Use numpy.savez.") from error
     return {name: tensor.float() if tensor.dtype in _NARROWED else tensor for name, tensor in tensors.items()}
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def generate(  # noqa: PLR0913, PLR0917 - each is an option of the command
-    folder: Annotated[Path, typer.Argument(help="A package compiled with --generate.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A package compiled with --generate.", show_default=False)
+    ],
     prompt: Annotated[str | None, typer.Option(help="The text to go on with; needs --tokenizer.")] = None,
     ids: Annotated[
         str | None, typer.Option(metavar="ID,ID,...", help="Token ids in the place of a text; ids are printed then.")
@@ -40,6 +42,8 @@ def generate(  # noqa: PLR0913, PLR0917 - each is an option of the command
 
     The client picks each token from the logits that it alone learns. What was written is not lost when a party is: it
     stands on the screen, or in the JSON's "ids".
+
+    Example: mpccompile generate writer.mpc --tokenizer FOLDER --prompt 'def main('
     """
     if (prompt is None) == (ids is None):
         raise typer.BadParameter("give a text or ids, one of the two", param_hint="--prompt / --ids")

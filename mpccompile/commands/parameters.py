@@ -43,3 +43,17 @@ Tolerance = Annotated[float | None, typer.Option(help="Largest error that approx
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the package goes.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Write over what is in the folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A compiled package.", show_default=False)]
+Device = Annotated[
+    str | None, typer.Option("--device", help="Where the parties compute, cpu or cuda.", show_default=False)
+]
+Repeat = Annotated[int, typer.Option("--repeat", min=1, help="How often to run.")]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="NAME=SIZE,SIZE",
+        help="The shape of an input, or NAME=SIZE for a dim that has a name in the file. Needed for open dims; give it"
+        " again for more.",
+    ),
+]

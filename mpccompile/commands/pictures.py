@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mpccompile.commands.parameters import Arrays, Gelu, Pairs, Shapes, Softmax
+
 if TYPE_CHECKING:
     from mpccompile.codegen.graphs import Graphs
 
 FILE = "show.html"
 
 
-def show(
-    folder: Annotated[Path, typer.Argument(help="A compiled package.", show_default=False)],
+def show(  # noqa: PLR0913, PLR0917 - a flag each
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="A compiled package; with --debug a factory or an ONNX file.", show_default=False
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="HTML", help=f"Where the page goes: by default {FILE} in the folder."),
@@ -33,11 +40,46 @@ def show(
         bool, typer.Option("--diff", help="Print what the pass of --stage changed; with optimised, what all did.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print what the page shows as JSON.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Find the pass that breaks a model, and the operation where it does.")
+    ] = False,
+    passes: Annotated[
+        list[str] | None,
+        typer.Option("--pass", metavar="MODULE:PASS", help="With --debug: one more pass, at the end; again for more."),
+    ] = None,
+    arrays: Arrays = None,
+    shapes: Shapes = None,
+    pairs: Pairs = None,
+    gelu: Gelu = None,
+    softmax: Softmax = None,
 ) -> None:
-    """Write a page that shows a package: its modules, source, costs and passes.
+    """Write a page that shows a package: its graph after each pass, its source and its costs.
 
     The page is one file that needs no network. With --stage or --json nothing is written.
+
+    With --debug, PACKAGE.MODULE:FACTORY or an ONNX file takes the place of the folder, and --input and what follows are
+    as for compile and export. Every pass is run and held to the model as it was captured. It ends with 1 if one breaks
+    it.
+
+    Example: mpccompile show bert.mpc --open
     """
+    if debug:
+        from mpccompile.commands.diagnosing import Question, diagnose
+
+        replaced = {"gelu": gelu, "softmax": softmax}
+        question = Question(str(folder), arrays, shapes or (), passes or (), pairs or [], replaced)
+        diagnose(question, output, as_json=json)
+        return
+    _expect_no_model(
+        {
+            "--pass": passes,
+            "--input": arrays,
+            "--input-shape": shapes,
+            "--option": pairs,
+            "--gelu": gelu,
+            "--softmax": softmax,
+        }
+    )
     from mpccompile.commands import show as shown
 
     if diff and stage is None:
@@ -83,18 +125,34 @@ def _read_profile(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _write(path: Path, value: dict[str, Any], *, browse: bool) -> None:
+def _expect_no_model(given: dict[str, Any]) -> None:
+    unfit = [name for name, value in given.items() if value is not None]
+    if unfit:
+        raise typer.BadParameter("it is for --debug: a package has been compiled", param_hint=" / ".join(unfit))
+
+
+def write_page(path: Path, value: dict[str, Any]) -> None:
+    """Write the page of a picture.
+
+    Raises:
+        InputError: If it cannot be written.
+    """
     from mpccompile.atomic import replacing
-    from mpccompile.commands import files
     from mpccompile.errors import InputError
     from mpccompile.report.page import page
 
-    files.check_writable(path)
     try:
         with replacing(path) as temporary:
             temporary.write_text(page(value), encoding="utf-8")
     except OSError as error:
         raise InputError(f"the page cannot be written ({error.strerror})", where=str(path)) from error
+
+
+def _write(path: Path, value: dict[str, Any], *, browse: bool) -> None:
+    from mpccompile.commands import files
+
+    files.check_writable(path)
+    write_page(path, value)
     typer.echo(str(path))
     if browse and typer.launch(path.resolve().as_uri()) != 0:
         typer.echo("no browser could be started: open the file yourself", err=True)

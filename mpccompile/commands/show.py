@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mpccompile.approximations import Approximation
     from mpccompile.capture.from_onnx.listing import Listed
+    from mpccompile.codegen.package import Package
     from mpccompile.compiler import Pass
     from mpccompile.report.doctor import Finding
     from mpccompile.report.profile import Profile
@@ -168,3 +169,24 @@ def operators_text(operators: Iterable[Listed]) -> None:
         since = "" if each.opset is None else str(each.opset)
         table.add_row(Text(each.name, "bold"), since, each.values, Text(each.meaning))
     print_table(table)
+
+
+def package_told(package: Package, folder: Path, *, json_wanted: bool) -> None:
+    """Print what was compiled: where it is, what it takes and what it answers."""
+    inputs = [
+        {
+            "name": spec.name,
+            "shape": list(spec.shape),
+            "dtype": str(spec.dtype).removeprefix("torch."),
+            "secrecy": spec.secrecy.value,
+        }
+        for spec in package.inputs
+    ]
+    if json_wanted:
+        made = {"folder": str(folder), "name": package.name, "statements": len(package.statements)}
+        as_json({**made, "inputs": inputs, "outputs": list(package.output.keys)})
+        return
+    typer.echo(f"{folder}: {package.name}, {len(package.statements)} statements")
+    for each in inputs:
+        typer.echo(f"  {each['name']}: {each['dtype']} {each['shape']}, {each['secrecy']}")
+    typer.echo(f"  answers: {', '.join(package.output.keys)}")

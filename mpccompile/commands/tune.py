@@ -36,6 +36,8 @@ def tune(  # noqa: PLR0913, PLR0917 - a flag each
     Nothing is run privately. Choices are ranked in float32; the exact model, and what is to be taken, are then
     simulated in fixed point on all of the data. The choice is fitted to this data, so judge it by other data:
     mpccompile evaluate.
+
+    Example: mpccompile tune package.module:factory --data validation.npz --budget 0.01 --network wan
     """
     from mpccompile.commands import files, show
 

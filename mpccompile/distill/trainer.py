@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import time
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -135,6 +136,8 @@ class Trainer:
                 self._bar.advance(record)
                 if not last and self._is_time(config.checkpoint_steps):
                     self._save(log)
+                if last and not self._best:
+                    self._check_end(judge, batch)
 
     def _is_time(self, steps: int) -> bool:
         return self._state.step % steps == 0
@@ -170,11 +173,11 @@ class Trainer:
             _logits, parts = loss(batch)
         total = torch.stack(list(parts.values())).sum()
         if not bool(torch.isfinite(total)):
-            raise self._not_finite(loss, batch, "loss")
+            raise self._not_finite(loss, batch, f"loss of step {self._state.step + 1}")
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.job.config.gradient_norm)
         if not bool(torch.isfinite(norm)):
-            raise self._not_finite(loss, batch, "gradient")
+            raise self._not_finite(loss, batch, f"gradient of step {self._state.step + 1}")
         optimizer.step()
         seconds = self._state.seconds + time.perf_counter() - start
         state = self._state
@@ -192,6 +195,13 @@ class Trainer:
             **terms,
         )
 
+    def _check_end(self, judge: Objective, batch: Batch) -> None:
+        """Refuse what the last step left if it is of no use: no later loss would tell of it."""
+        with torch.no_grad():
+            _logits, parts = judge(batch)
+        if not bool(torch.isfinite(torch.stack(list(parts.values()))).all()):
+            raise self._not_finite(judge, batch, "loss after the last step")
+
     def _not_finite(self, loss: Objective, batch: Batch, what: str) -> Diverged:
         inputs = batch.table.inputs
         place = first_not_finite(self.job.student, self.module, inputs)
@@ -204,8 +214,7 @@ class Trainer:
         file = self._folder / checkpoint.FILE if self._folder is not None else None
         kept = f" The last good weights are in {file}." if file is not None and file.exists() else ""
         return Diverged(
-            f"the {what} of step {self._state.step + 1} of the stage of {loss.stage} is NaN or infinite; the first that"
-            f" is not finite is {place}",
+            f"the {what} of the stage of {loss.stage} is NaN or infinite; the first that is not finite is {place}",
             step=self._state.total + 1,
             hint=f"{self._advice()}{kept}",
         )
@@ -225,7 +234,9 @@ class Trainer:
         scores = evaluate(judge, table, batch_size(self.job.student))
         by_metric = config.select == "metric" and judge.stage != "layers"
         score = -scores.metric if by_metric and scores.metric is not None else scores.loss
-        better = score is not None and (self._state.best is None or score < self._state.best)
+        # A first score that is NaN would stay the best: no later one is below it.
+        least = math.inf if self._state.best is None else self._state.best
+        better = score is not None and math.isfinite(score) and score < least
         if config.select != "last" and better:
             self._state = replace(self._state, best=score)
             self._best = {name: weight.detach().clone() for name, weight in self.module.named_parameters()}

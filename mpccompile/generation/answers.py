@@ -15,7 +15,7 @@ from mpccompile.capture.encoder_decoder import ReadAnswer, ReadSource, check_enc
 from mpccompile.capture.from_torch import as_for_inference
 from mpccompile.errors import InputError, MpcCompileError, OptionError
 from mpccompile.generation.examples import filled, places_over
-from mpccompile.generation.generate import CALIBRATION_TOKENS, CAPACITY_STEP, Recipe, Runner, takes
+from mpccompile.generation.generate import CALIBRATION_TOKENS, Recipe, Runner, takes
 from mpccompile.generation.requests import check_ids, check_options
 from mpccompile.generation.text import Text
 from mpccompile.options import Options
@@ -132,7 +132,7 @@ class AnswerGenerator:
     def _programs(self, source: Inputs, start: Tensor, new_tokens: int) -> tuple[Package, Package]:
         """Return the program that reads the source and the one that reads each token of the answer."""
         count, length = source["input_ids"].shape
-        rows = -(-new_tokens // CAPACITY_STEP) * CAPACITY_STEP
+        rows = self._recipe.capacity(new_tokens)
         if (count, length) not in self._sources:
             names = (*cache_names(self._layers), *cross_names(self._layers))
             sources = [{**each, START: start} for each in self._examples(source)]

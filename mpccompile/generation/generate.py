@@ -41,6 +41,7 @@ class Recipe:
         passes: What follows the recognisers.
         folder: Where packages go.
         examples: Prompts [B, T] to calibrate with; where none is as long as a given one, that one calibrates.
+        least_rows: Rows that caches have at least, for longer texts to come.
     """
 
     model: nn.Module
@@ -48,6 +49,13 @@ class Recipe:
     passes: Sequence[compiler.Pass]
     folder: Path
     examples: Sequence[Tensor] = ()
+    least_rows: int = 0
+
+    def capacity(self, rows: int) -> int:
+        """Return how many rows a cache gets that holds ``rows``."""
+        most, rows = self.setting("max_position_embeddings"), max(rows, self.least_rows)
+        rounded = -(-rows // CAPACITY_STEP) * CAPACITY_STEP
+        return rounded if most is None else max(rows, min(rounded, most - 1))
 
     def setting(self, name: str) -> int | None:
         """Return a number of the model's configuration, or None where it has none of that name."""
@@ -137,15 +145,9 @@ class Generator:
         prompt = self._prompts[shape]
         able = [key for key in fitting if takes(self._tokens[key], prompt)]
         if not able:
-            able = [(shape[0], self._capacity(rows))]
+            able = [(shape[0], self._recipe.capacity(rows))]
             self._tokens[able[0]] = self._compile_token(texts, *able[0], dict(prompt.output.resident))
         return prompt, self._tokens[min(able)]
-
-    def _capacity(self, rows: int) -> int:
-        """Return how many rows a cache gets that holds ``rows``."""
-        most = self._recipe.setting("max_position_embeddings")
-        rounded = -(-rows // CAPACITY_STEP) * CAPACITY_STEP
-        return rounded if most is None else max(rows, min(rounded, most - 1))
 
     def _texts(self, ids: Tensor, choices: Choices) -> list[Tensor]:
         most = min(CALIBRATION_TOKENS, choices.max_new_tokens)

@@ -17,7 +17,7 @@ from mpccompile import compiler
 from mpccompile.capture.cached import HIDDEN
 from mpccompile.errors import MpcCompileError, OptionError
 from mpccompile.generation.examples import prompts_of
-from mpccompile.generation.generate import CAPACITY_STEP, Recipe, Runner, takes
+from mpccompile.generation.generate import takes
 from mpccompile.generation.prompts import whole
 from mpccompile.generation.requests import check_compilable, check_prompt
 from mpccompile.generation.text import Text
@@ -26,6 +26,7 @@ from mpccompile.options import EXACT, REPLACED, Options
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
     from mpccompile.generation.choices import Choices
+    from mpccompile.generation.generate import Recipe, Runner
 
 Inputs = dict[str, Tensor]
 
@@ -136,7 +137,7 @@ class Unopened(ABC):
         count, length = int(ids.shape[0]), int(ids.shape[1])
         rows = length + new_tokens - 1
         capacity = min((key[1] for key in self._steps if key[0] == count and key[1] >= rows), default=0)
-        capacity = capacity or self._capacity(rows)
+        capacity = capacity or self._recipe.capacity(rows)
         prompts = list(prompts_of(self._texts(ids), (count, length)))
         if (count, length) not in self._starts:
             names = self._names(prompts[0])
@@ -153,11 +154,6 @@ class Unopened(ABC):
             plain = Options.merged(self._recipe.options, dict.fromkeys(REPLACED, EXACT))
             self._ends[key] = self.compiled(module, [example], limits, plain)
         return start, step, self._ends[key]
-
-    def _capacity(self, rows: int) -> int:
-        most = self._recipe.setting("max_position_embeddings")
-        rounded = -(-rows // CAPACITY_STEP) * CAPACITY_STEP
-        return rounded if most is None else max(rows, min(rounded, most - 1))
 
     def _texts(self, ids: Tensor) -> list[Tensor]:
         return [example for example in self._recipe.examples if example.shape[1] >= ids.shape[1]] or [ids]

@@ -28,11 +28,13 @@ class EditLog:
         changes: How many places it changed.
         skipped: Why it left alone what looked like a place to change, one sentence each.
         replaced: Which functions it replaced on purpose, one sentence a site.
+        became: Names of values that are gone, each with that of the value read in its place.
     """
 
     changes: int
     skipped: tuple[str, ...]
     replaced: tuple[str, ...] = ()
+    became: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Edit:
         changed: Names of the nodes changed so far.
         skipped: Reasons so far.
         replaced: Sites so far whose function is another on purpose.
+        became: Names of the nodes replaced so far, each with that of the node in its place.
     """
 
     program: Program
@@ -54,6 +57,7 @@ class Edit:
     changed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
+    became: dict[str, str] = field(default_factory=dict)
 
     @property
     def nodes(self) -> list[fx.Node]:
@@ -111,6 +115,7 @@ class Edit:
     def replace(self, node: fx.Node, new: fx.Node) -> None:
         """Send every use of ``node`` to ``new``, erase it and count a change."""
         rewrite.replace(node, new)
+        self.became[node.name] = new.name
         self.changed.append(new.name)
 
     def change(self, node: fx.Node, **arguments: Any) -> None:
@@ -130,14 +135,26 @@ class Edit:
 
     def done(self) -> Program:
         """Return the edited program, or the one it was when nothing changed, with a log among its notes."""
-        log = EditLog(len(self.changed), tuple(self.skipped), tuple(self.replaced))
+        if self.changed:
+            rewrite.tidy(self.module)
+        log = EditLog(len(self.changed), tuple(self.skipped), tuple(self.replaced), self._places())
         notes = {**self.program.notes, NOTE: log}
         if not self.changed:
             return self.program.with_changes(notes=notes)
-        rewrite.tidy(self.module)
         weights = [node for node in self.nodes if node.op == "get_attr" and self.is_secret(node)]
         secret = frozenset(str(node.target) for node in weights)
         return self.program.with_changes(module=self.module, secret_attributes=secret, notes=notes)
+
+    def _places(self) -> tuple[tuple[str, str], ...]:
+        """Return what is read in the end in the place of each call that is gone."""
+        kept = {node.name for node in self.nodes}
+        places = []
+        for old, new in self.became.items():
+            while new not in kept and new in self.became:
+                new = self.became[new]  # noqa: PLW2901 - follows the chain
+            if new in kept and old not in kept:
+                places.append((old, new))
+        return tuple(places)
 
 
 def edited(program: Program) -> Edit:

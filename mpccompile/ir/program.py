@@ -77,7 +77,11 @@ class Origin:
 
 @dataclass(frozen=True)
 class PassRecord:
-    """What one pass did; ``before`` and ``after`` are the graphs it found and left."""
+    """What one pass did, and why, in a line.
+
+    ``before`` and ``after`` are the graphs it found and left; ``became`` are names of values that are gone, each with
+    that of the value read in its place.
+    """
 
     name: str
     seconds: float
@@ -90,8 +94,10 @@ class PassRecord:
     rounds_before: int | None = None
     rounds_after: int | None = None
     replaced: tuple[str, ...] = ()
+    reason: str = ""
     before: Snapshot = field(default=(), repr=False, compare=False)
     after: Snapshot = field(default=(), repr=False, compare=False)
+    became: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)

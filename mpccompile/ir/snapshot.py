@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
+from mpccompile.ir.cost import cost_of
 from mpccompile.ir.program import Program, Secrecy, origin_of
 from mpccompile.ir.secrecy import infer
 from mpccompile.ir.text import line_of, name_of
@@ -24,6 +25,8 @@ class Seen:
         secret: Whether neither party may know it.
         text: The line that the printer of programs writes for it.
         reads: Names of the inputs and calls it is computed from.
+        bytes_sent: Bytes one party sends for it, estimated; two values that differ in nothing else are the same.
+        rounds: Its rounds by itself, likewise.
     """
 
     name: str
@@ -34,6 +37,8 @@ class Seen:
     secret: bool
     text: str
     reads: tuple[str, ...]
+    bytes_sent: int = field(default=0, compare=False)
+    rounds: int = field(default=0, compare=False)
 
 
 Snapshot = tuple[Seen, ...]
@@ -48,6 +53,7 @@ def snapshot(program: Program) -> Snapshot:
         if node.op not in ("placeholder", "call_function"):
             continue
         origin, value = origin_of(node), node.meta.get("val")
+        cost = cost_of(node, levels)
         rows.append(
             Seen(
                 node.name,
@@ -58,6 +64,8 @@ def snapshot(program: Program) -> Snapshot:
                 levels[node] is Secrecy.SECRET,
                 line_of(node, levels[node]),
                 tuple(each.name for each in node.all_input_nodes if each.op != "get_attr"),
+                cost.bytes_sent,
+                cost.rounds,
             )
         )
     return tuple(rows)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mpccompile.capture.from_torch import as_for_inference
 from mpccompile.capture.outputs import keep
+from mpccompile.errors import InputError
 
 if TYPE_CHECKING:
     from mpccompile.report.profile import Profile
@@ -67,8 +68,7 @@ def in_turn(
 
     Every way runs once beforehand, uncounted: it may have to be compiled, or to start processes.
     """
-    with as_for_inference(model):
-        reference = keep(model(**inputs)).tensors
+    reference = _reference(model, inputs)
     runs: dict[str, Callable[[], Cost]] = {
         name: partial(plaintext, model, inputs) if way is None else _timed(name, way, inputs, reference)
         for name, way in ways.items()
@@ -76,6 +76,23 @@ def in_turn(
     for run in runs.values():
         run()
     return interleaved(runs, repeat)
+
+
+def _reference(model: nn.Module, inputs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    """Run the model itself.
+
+    Raises:
+        InputError: If it does not take these inputs.
+    """
+    try:
+        with as_for_inference(model):
+            return keep(model(**inputs)).tensors
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise InputError(
+            f"the model fails on these inputs with {type(error).__name__}: {first}",
+            hint="Compare with the model that was compiled.",
+        ) from error
 
 
 def _timed(name: str, way: Runnable, inputs: Mapping[str, Any], reference: Sequence[Tensor]) -> Callable[[], Cost]:
@@ -106,7 +123,17 @@ def middle(name: str, costs: Sequence[Cost]) -> Cost:
 
 
 def largest_difference(outputs: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
-    """Return the largest absolute difference of any element."""
+    """Return the largest absolute difference of any element.
+
+    Raises:
+        InputError: If they are not of the same shapes.
+    """
+    if [one.shape for one in outputs] != [other.shape for other in reference]:
+        raise InputError(
+            f"the answers have shapes {[list(one.shape) for one in outputs]}, the model's"
+            f" {[list(other.shape) for other in reference]}",
+            hint="Compare with the model that was compiled.",
+        )
     return max(float((one - other).abs().max()) for one, other in zip(outputs, reference, strict=True))
 
 

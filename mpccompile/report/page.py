@@ -9,19 +9,44 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-TEMPLATES = ("page.css", "tree.js", "flow.js", "source.js", "passes.js", "page.js")
+STYLE = "page.css"
+LIBRARY = "vendor/dagre.min.js"
+"""dagre lays the graph out: https://github.com/dagrejs/dagre, under the MIT licence that stands at its top."""
+SCRIPTS = (
+    "data.js",
+    "stages.js",
+    "outline.js",
+    "arrange.js",
+    "layout.js",
+    "draw.js",
+    "graph.js",
+    "view.js",
+    "tree.js",
+    "source.js",
+    "choose.js",
+    "details.js",
+    "passes.js",
+    "search.js",
+    "page.js",
+)
 
 
 def page(picture: Mapping[str, Any]) -> str:
     """Return the HTML page of what :func:`mpccompile.report.picture.picture` returned; the same for the same."""
     loader = PackageLoader("mpccompile.report", "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+
+    def text(name: str) -> Markup:
+        return Markup(loader.get_source(environment, name)[0])
+
     # Only the package's own files and escaped JSON go in as they are.
-    parts = {name: Markup(loader.get_source(environment, name)[0]) for name in TEMPLATES}
-    style = parts.pop("page.css")
-    script = Markup("\n").join(parts.values())
-    data = Markup(embedded(picture))
-    return environment.get_template("page.html").render(name=picture["name"], style=style, script=script, data=data)
+    return environment.get_template("page.html").render(
+        name=picture["name"],
+        style=text(STYLE),
+        library=text(LIBRARY),
+        script=Markup("\n").join(text(name) for name in SCRIPTS),
+        data=Markup(embedded(picture)),
+    )
 
 
 def embedded(value: object) -> str:

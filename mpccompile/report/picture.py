@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mpccompile.errors import InputError
-from mpccompile.ir.network import LAN, WAN
-from mpccompile.report.flow import flow
-from mpccompile.report.stages import changes_of
+from mpccompile.ir.network import LAN, WAN, Network
+from mpccompile.report.graph import graph
 from mpccompile.runtime.program import OUTPUT_LINE
 
 if TYPE_CHECKING:
     from mpccompile.codegen.graphs import Graphs
     from mpccompile.codegen.package import Package
+    from mpccompile.ir.program import PassRecord
     from mpccompile.ir.snapshot import Seen
     from mpccompile.runtime.plan import Traffic
 
@@ -47,21 +47,25 @@ def picture(
         "name": package.name,
         "target": package.options.target,
         "inputs": [_input(spec) for spec in package.inputs],
+        "networks": {each.name: _line(each) for each in NETWORKS},
         "statements": statements,
         "output": output,
         "total": _total([*statements, output], package),
         "measured": None if profile is None else profile["online_seconds"],
         "modules": _modules(statements),
-        "flow": flow(statements, () if graphs is None else tuple(graphs.stages.values())[-1]),
         "source": source.splitlines(),
-        "passes": _passes(package, graphs),
-        "graphs": graphs is not None,
+        "passes": [_pass(record) for record in package.history],
+        "graph": None if graphs is None else graph(graphs),
     }
 
 
 def _input(spec: Any) -> Json:
     dtype = str(spec.dtype).removeprefix("torch.")
     return {"name": spec.name, "shape": list(spec.shape), "dtype": dtype, "secrecy": spec.secrecy.value}
+
+
+def _line(network: Network) -> Json:
+    return {"round_seconds": network.waiting(1), "bytes_per_second": network.bytes_per_second}
 
 
 def _cost(row: Traffic | None) -> Json:
@@ -166,20 +170,14 @@ def _modules(statements: Sequence[Json]) -> Json:
     return root.to_json(statements)
 
 
-def _passes(package: Package, graphs: Graphs | None) -> list[Json]:
-    stages = None if graphs is None else list(graphs.stages.items())
-    passes = []
-    for index, record in enumerate(package.history):
-        row: Json = {
-            "name": record.name,
-            "changes": record.changes,
-            "nodes": [record.nodes_before, record.nodes_after],
-            "bytes": [record.online_bytes_before, record.online_bytes_after],
-            "rounds": [record.rounds_before, record.rounds_after],
-            "replaced": list(record.replaced),
-            "skipped": list(record.skipped),
-        }
-        if stages is not None:
-            row |= {"stage": stages[index + 1][0], **changes_of(stages[index][1], stages[index + 1][1])}
-        passes.append(row)
-    return passes
+def _pass(record: PassRecord) -> Json:
+    return {
+        "name": record.name,
+        "reason": record.reason,
+        "changes": record.changes,
+        "nodes": [record.nodes_before, record.nodes_after],
+        "bytes": [record.online_bytes_before, record.online_bytes_after],
+        "rounds": [record.rounds_before, record.rounds_after],
+        "replaced": list(record.replaced),
+        "skipped": list(record.skipped),
+    }

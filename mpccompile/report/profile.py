@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
     from mpccompile.codegen.rehearse import Rounds
     from mpccompile.runtime.session import CallReport
+    from mpccompile.runtime.timeline import Span
 
 OUTPUT_OP = "output"
 STOCK_LIMITS = (
@@ -67,6 +68,7 @@ class Profile:
         remark: What a reader of the numbers has to know besides.
         wraps: How many values such a call is expected to truncate wrongly; 0 unless parties truncate locally.
         schedule: Rounds of the statements one by one, and of the longest chain of them; None where nothing is known.
+        spans: What each process did and when, where that was recorded.
     """
 
     rows: tuple[Row, ...]
@@ -81,6 +83,7 @@ class Profile:
     remark: str = ""
     wraps: float = 0.0
     schedule: Rounds | None = None
+    spans: tuple[Span, ...] = ()
 
     @classmethod
     def of(cls, package: Package, report: CallReport, wraps: float = 0.0) -> Profile:
@@ -109,6 +112,7 @@ class Profile:
             remark=_remark(package, wraps),
             wraps=wraps,
             schedule=package.rounds,
+            spans=report.spans,
         )
 
     def by_op(self) -> tuple[Row, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mpccompile.errors import OptionError
 
@@ -16,20 +17,34 @@ OPTIMISED = "optimised"
 """The last stage, whichever pass it came from."""
 
 
-def changes_of(before: Snapshot, after: Snapshot) -> dict[str, Any]:
-    """Return the values that are new, gone, or computed otherwise, as JSON values.
+@dataclass(frozen=True)
+class Changes:
+    """What a pass made of a graph.
 
-    ``moved`` is the fewest of those that both graphs have that need to move to turn one order into the other.
+    Attributes:
+        added: Values that are new.
+        removed: Values that are gone.
+        changed: Values that are computed otherwise, as they were and as they are.
+        moved: The fewest of those that both graphs have that need to move to turn one order into the other.
     """
+
+    added: tuple[Seen, ...]
+    removed: tuple[Seen, ...]
+    changed: tuple[tuple[Seen, Seen], ...]
+    moved: int
+
+
+def changes_of(before: Snapshot, after: Snapshot) -> Changes:
+    """Return the values that are new, gone, or computed otherwise."""
     old, new = {row.name: row for row in before}, {row.name: row for row in after}
     kept = [name for name in new if name in old]
     places = {name: index for index, name in enumerate(old)}
-    return {
-        "added": [_told(row) for name, row in new.items() if name not in old],
-        "removed": [_told(row) for name, row in old.items() if name not in new],
-        "changed": [{**_told(new[name]), "was": old[name].text} for name in kept if new[name] != old[name]],
-        "moved": len(kept) - _longest_rising([places[name] for name in kept]),
-    }
+    return Changes(
+        tuple(row for name, row in new.items() if name not in old),
+        tuple(row for name, row in old.items() if name not in new),
+        tuple((old[name], new[name]) for name in kept if new[name] != old[name]),
+        len(kept) - _longest_rising([places[name] for name in kept]),
+    )
 
 
 def _longest_rising(numbers: list[int]) -> int:
@@ -40,10 +55,6 @@ def _longest_rising(numbers: list[int]) -> int:
         at = bisect_left(ends, number)
         ends[at : at + 1] = [number]
     return len(ends)
-
-
-def _told(row: Seen) -> dict[str, Any]:
-    return {"name": row.name, "op": row.op, "module": row.module_path, "shape": list(row.shape), "text": row.text}
 
 
 def stage_text(graphs: Graphs, stage: str) -> str:

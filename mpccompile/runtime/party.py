@@ -18,6 +18,7 @@ from mpccompile.runtime.kernels import compiled
 from mpccompile.runtime.plan import Plan, Step, Traffic
 from mpccompile.runtime.prg import Prg
 from mpccompile.runtime.shared import Mask
+from mpccompile.runtime.timeline import COMPUTE, EXCHANGE, WIRE, Timeline
 
 R = TypeVar("R")
 
@@ -115,6 +116,7 @@ class Party:
         device: Where shares live.
         frac_bits: Fractional bits of a value between operations.
         truncation: How values are truncated.
+        timeline: Where it is written down when each thing began and ended; None where nobody wants to know.
     """
 
     def __init__(self, rank: int, device: torch.device, frac_bits: int, truncation: Truncation = "exact") -> None:
@@ -126,6 +128,7 @@ class Party:
         self.checks: list[Any] = []
         self.deferred: list[tuple[int, Any]] = []
         self.seconds: dict[int, float] = {}
+        self.timeline: Timeline | None = None
 
     def draw(self, step: Step) -> Mask:
         """Return this party's share of the next step of the offline program."""
@@ -146,13 +149,19 @@ class Party:
         for opening, value in zip(openings, opened, strict=True):
             if opening.land is not None:
                 opening.land(value)
-        if openings and openings[0].line is not None:
-            self.spend(openings[0].line, time.perf_counter() - started)
+        line = openings[0].line if openings else None
+        if line is not None:
+            self.spend(line, started, EXCHANGE)
+        elif self.timeline is not None:
+            self.timeline.note(EXCHANGE, self.ledger.line, started, self.timeline.now())
         return opened
 
-    def spend(self, line: int, seconds: float) -> None:
-        """Book time on a statement."""
-        self.seconds[line] = self.seconds.get(line, 0.0) + seconds
+    def spend(self, line: int, started: float, kind: str = COMPUTE) -> None:
+        """Book the time since ``started`` on a statement, and remember it where that is asked for."""
+        ended = time.perf_counter() if self.timeline is None else self.timeline.now()
+        self.seconds[line] = self.seconds.get(line, 0.0) + (ended - started)
+        if self.timeline is not None:
+            self.timeline.note(kind, line, started, ended)
 
     def public_coins(self, shape: Sequence[int]) -> Tensor:
         """Return random words that both parties know and nobody chose: coefficients of a zero test."""
@@ -340,13 +349,23 @@ class LiveParty(Party):
         sent = [part for opening, part in zip(openings, mine, strict=True) if opening.to != self.rank]
         message = torch.cat(sent) if sent else torch.empty(0, dtype=torch.uint8)
         expected = [opening.sent_bytes(1 - self.rank) for opening in openings]
-        reply = self._channel.exchange(message, sum(expected)).to(self.device)
+        reply = self._cross(message, sum(expected), openings).to(self.device)
         results, start = [], 0
         for opening, part, size in zip(openings, mine, expected, strict=True):
             learns = opening.to in {None, self.rank}
             results.append(opening.combined(part, reply[start : start + size]) if learns else opening.share)
             start += size
         return tuple(results)
+
+    def _cross(self, message: Tensor, expected_bytes: int, openings: Openings) -> Tensor:
+        if self.timeline is None:
+            return self._channel.exchange(message, expected_bytes)
+        line = openings[0].line if openings else None
+        started = self.timeline.now()
+        reply = self._channel.exchange(message, expected_bytes)
+        ended = self.timeline.now()
+        self.timeline.note(WIRE, self.ledger.line if line is None else line, started, ended, message.numel())
+        return reply
 
     def public_coins(self, shape: Sequence[int]) -> Tensor:
         """Return the next words of the stream that both parties have the seed of."""

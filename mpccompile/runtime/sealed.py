@@ -63,7 +63,8 @@ def read_key(path: Path) -> bytes:
     try:
         mode, text = path.stat().st_mode, path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise InputError("the key file cannot be read", where=str(path), hint=str(error)) from error
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise InputError(f"the key file cannot be read ({why})", where=str(path)) from error
     if mode & 0o077:
         raise InputError("others can read the key file", where=str(path), hint=f"Do: chmod 600 {path}.")
     if not re.fullmatch(f"[0-9a-f]{{{2 * KEY_BYTES}}}\n?", text):

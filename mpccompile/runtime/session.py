@@ -25,6 +25,7 @@ from torch import Tensor
 from mpccompile import errors
 from mpccompile.errors import MpcCompileError, OptionError, PartyLost
 from mpccompile.runtime import messages
+from mpccompile.runtime.timeline import PREPARE, Span
 from mpccompile.runtime.twins import Twins
 
 ROLES = ("dealer", "0", "1")
@@ -57,6 +58,7 @@ class CallReport:
         offline_bytes: What was sent to prepare the randomness, where only the run itself can tell.
         peak_bytes: Most memory that (rank 0, rank 1) held since it started.
         line_offline: As ``line_seconds``, of the randomness, where it is made statement by statement.
+        spans: What each process did and when, where the session records it; making the randomness first.
     """
 
     online_seconds: float
@@ -66,6 +68,16 @@ class CallReport:
     offline_bytes: int | None = None
     peak_bytes: tuple[int, int] = (0, 0)
     line_offline: tuple[tuple[int, float], ...] = ()
+    spans: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A call whose randomness is there: its number, how long that took, and when each process made it."""
+
+    call: int
+    seconds: float
+    spans: tuple[Span, ...]
 
 
 class Session:
@@ -81,6 +93,7 @@ class Session:
 
     Attributes:
         load_bytes: What rank 0 has sent rank 1 to load programs.
+        recording: Whether calls tell when each thing began and ended.
     """
 
     def __init__(self, device: str = "cpu", threads: int = 1, stock: Literal["", "TTP", "TFP"] = "") -> None:
@@ -92,9 +105,10 @@ class Session:
         self._stock = bool(stock)
         self._twins = Twins()
         self.load_bytes = 0
+        self.recording = False
         self._calls = 0
         self._text = 0
-        self._prepared: dict[str, list[tuple[int, float]]] = {}
+        self._prepared: dict[str, list[_Prepared]] = {}
         self._loaded: set[str] = set()
         self._lock = threading.RLock()
         # It also runs when the interpreter ends.
@@ -199,12 +213,15 @@ class Session:
             for _ in range(calls):
                 self._prepared[program].append(self._prepare({"program": program}))
 
-    def _prepare(self, header: Mapping[str, Any]) -> tuple[int, float]:
-        """Do the offline phase of one call, and return its number and how long it took."""
+    def _prepare(self, header: Mapping[str, Any]) -> _Prepared:
+        """Do the offline phase of one call."""
         self._calls += 1
         request = {"command": "prepare", "call": self._calls, **header}
         replies = self._ask({role: (request, {}) for role in self._roles})
-        return self._calls, max(float(reply["seconds"]) for reply, _ in replies.values())
+        seconds = {role: float(reply["seconds"]) for role, (reply, _) in replies.items()}
+        began = {role: float(reply["began"]) for role, (reply, _) in replies.items() if "began" in reply}
+        spans = tuple(Span(role, PREPARE, 0, start, start + seconds[role]) for role, start in began.items())
+        return _Prepared(self._calls, max(seconds.values()), spans)
 
     def run(
         self, program: str, inputs: Mapping[str, Tensor], public: frozenset[str], first_row: int | None = None
@@ -219,25 +236,31 @@ class Session:
             if first_row is None:
                 if not self._prepared[program]:
                     self.prepare(program)
-                call, offline_seconds = self._prepared[program].pop(0)
-                header = {"command": "run", "program": program, "call": call}
+                ready = self._prepared[program].pop(0)
+                header = {"command": "run", "program": program, "call": ready.call}
             else:
                 self._text += first_row == 0
                 place = {"program": program, "text": self._text, "first_row": first_row}
-                call, offline_seconds = self._prepare(place)
-                header = {"command": "run", "program": program, "call": call, "first_row": first_row}
+                ready = self._prepare(place)
+                header = {"command": "run", "program": program, "call": ready.call, "first_row": first_row}
+            header["record"] = self.recording
             replies = self._ask({"0": (header, shown), "1": (header, dict(inputs))})
-        slow = max(float(reply["seconds"]) for reply, _ in replies.values())
-        report, outputs = replies["1"]
-        traffic = tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in report["traffic"])
-        lines = tuple((int(line), float(seconds)) for line, seconds in replies["0"][0]["line_seconds"])
+        outputs = replies["1"][1]
         ordered = [outputs[str(index)] for index in range(len(outputs))]
+        return ordered, self._reported({role: reply for role, (reply, _) in replies.items()}, ready)
+
+    def _reported(self, replies: Mapping[str, Any], ready: _Prepared) -> CallReport:
+        slow = max(float(reply["seconds"]) for reply in replies.values())
+        during, report = replies["0"], replies["1"]
+        traffic = tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in report["traffic"])
+        lines = tuple((int(line), float(seconds)) for line, seconds in during["line_seconds"])
         # Stock CrypTen makes its randomness during the call.
-        during = replies["0"][0]
-        offline_seconds = during.get("offline_seconds", offline_seconds)
+        offline_seconds = during.get("offline_seconds", ready.seconds)
         peak = (int(during["peak_bytes"]), int(report["peak_bytes"]))
         apart = tuple((int(line), float(seconds)) for line, seconds in during.get("offline_lines", ()))
-        return ordered, CallReport(slow, offline_seconds, traffic, lines, during.get("offline_bytes"), peak, apart)
+        spans = [Span.from_json(role, row) for role in replies for row in replies[role].get("spans", ())]
+        seen = (*ready.spans, *spans) if spans else ()
+        return CallReport(slow, offline_seconds, traffic, lines, during.get("offline_bytes"), peak, apart, seen)
 
     def _ask(self, requests: Mapping[str, Request]) -> dict[str, Any]:
         """Send each role its request and return the replies; whatever leaves the three out of step ends them."""

@@ -33,7 +33,7 @@ class Steps(Generic[R]):
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
             finally:
-                party.spend(self.line, time.perf_counter() - started)
+                party.spend(self.line, started)
             reply = yield tuple(replace(opening, line=self.line) for opening in request)
 
 

@@ -34,6 +34,7 @@ from mpccompile.runtime.program import ProgramDescription, check_limit, deliver,
 from mpccompile.runtime.resident import Residents, held_rows
 from mpccompile.runtime.row_masks import RowMasks
 from mpccompile.runtime.shared import ClientValue, Shared, StaticWeight
+from mpccompile.runtime.timeline import CALL, Timeline
 from mpccompile.runtime.twins import read_plan, static_shapes, static_uses
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class DealerWorker:
             self._text, self._row_masks = text, [RowMasks(root.spawn(f"text {text}")) for root in self._roots]
         rows = [offline.TextRows(masks, first_row) for masks in self._row_masks]
         dealer.deal(plan, call, lambda packed: messages.send_words(self._links[1], packed), rows)
-        return {"seconds": time.perf_counter() - started}, {}
+        return {"seconds": time.perf_counter() - started, "began": started}, {}
 
 
 class _Loaded:
@@ -232,9 +233,18 @@ class PartyWorker:
             self._device,
             None if self._row_masks is None else offline.TextRows(self._row_masks, first_row),
         )
-        return {"seconds": time.perf_counter() - started}, {}
+        return {"seconds": time.perf_counter() - started, "began": started}, {}
 
-    def run(self, program: str, call: int, tensors: dict[str, Tensor], first_row: int | None = None, **_: Any) -> Reply:
+    def run(
+        self,
+        program: str,
+        call: int,
+        tensors: dict[str, Tensor],
+        first_row: int | None = None,
+        *,
+        record: bool = False,
+        **_: Any,
+    ) -> Reply:
         """Run one call; rank 1 gets the inputs and returns the outputs, but for those that stay here.
 
         Args:
@@ -243,12 +253,14 @@ class PartyWorker:
             tensors: Inputs that the controller may give this party.
             first_row: Where the rows of outputs that stay are put, as when the call was prepared; at 0 a text begins;
                 None where nothing stays.
+            record: Whether to tell when each thing began and ended.
         """
         loaded = self._programs[program]
         coin_seed = self._coins.spawn(f"call {program} {call}").bytes(SEED_BYTES)
         bits, truncation = loaded.description.frac_bits, loaded.description.truncation
         party = LiveParty(self._rank, self._device, bits, self._channel, coin_seed, truncation)
         party.begin(loaded.pools.pop(call))
+        party.timeline = Timeline(self._device) if record else None
         if first_row == 0:
             self._residents.begin()
         activate(party)
@@ -263,8 +275,11 @@ class PartyWorker:
         for name, rows in delivered.resident.items():
             self._residents.put(name, rows, first_row or 0)
         seconds = time.perf_counter() - started
+        if party.timeline is not None:
+            party.timeline.note(CALL, party.ledger.line, started, started + seconds)
         traffic = [[row.line, *row.bytes_sent, row.rounds] for row in party.ledger.traffic()]
         report = {"seconds": seconds, "traffic": traffic, "line_seconds": sorted(party.seconds.items())}
+        report["spans"] = [] if party.timeline is None else party.timeline.rows
         if self._rank == 0:
             return report, {}
         plain = {str(index): ring.decode(value, frac_bits) for index, (value, frac_bits) in enumerate(delivered.opened)}

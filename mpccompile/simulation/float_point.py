@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mpccompile.ir import ops
 from mpccompile.runtime.program import ProgramDescription, load_class
@@ -50,6 +50,18 @@ class FloatProgram:
             result = self._model.forward(*(inputs[name] for name in self._names))
         flat = result if isinstance(result, tuple) else (result,)
         return dict(zip(self._keys, flat, strict=True))
+
+
+class InFloat32(nn.Module):
+    """A :class:`FloatProgram` as a module, which stands in for a model that is not at hand."""
+
+    def __init__(self, package: Package) -> None:
+        super().__init__()
+        self._program = FloatProgram(package)
+
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        """Return the outputs by name."""
+        return self._program(inputs)
 
 
 class _Meanings:

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from mpccompile.bench import mpcformer, race
 from mpccompile.bench.command import app
-from mpccompile.bench.mpcformer import PLACES, QUICK, Place, Setting
-from mpccompile.bench.parts import Pair, Part
+from mpccompile.bench.mpcformer import PLACES, QUICK, Place, Setting, parts_of
+from mpccompile.bench.parts import Pair, Part, chosen
 from mpccompile.errors import OptionError
 from mpccompile.report.compare import Cost
 
@@ -98,12 +98,12 @@ def test_a_file_of_something_else_is_left_alone(tmp_path):
     ("only", "count"), [((), 5), (("functions",), 2), (("models/*base*",), 2), (("models/bert-large-128",), 1)]
 )
 def test_parts_are_chosen_by_table_and_setting(only, count):
-    assert len(mpcformer._chosen(Setting(only=only))) == count
+    assert len(chosen(parts_of(PLACES), only)) == count
 
 
 def test_a_pattern_that_names_nothing_is_refused():
     with pytest.raises(OptionError, match="functions/bert-large-128"):
-        mpcformer._chosen(Setting(only=("functions/bert-large-128",)))
+        chosen(parts_of(PLACES), ("functions/bert-large-128",))
 
 
 def test_command_passes_on_what_is_asked(monkeypatch, tmp_path):

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from mpccompile import cli, compiler
+from mpccompile.ir import ops
+from mpccompile.ir.edit import edited
 from mpccompile.options import Options
 from tests import models
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +74,7 @@ def test_json_is_what_the_page_shows(call, package):
     shown = json.loads(said)
     assert code == 0
     assert len(shown["statements"]) == len(package.statements)
-    assert shown["graphs"] is True
+    assert shown["graph"] is not None
 
 
 def test_a_stage_is_printed_as_text(call, package):
@@ -122,7 +130,90 @@ def test_edited_graphs_are_refused(call, package):
         path.unlink()
         code, said, _ = call(package.folder, "--json")
         assert code == 0
-        assert json.loads(said)["graphs"] is False
+        assert json.loads(said)["graph"] is None
         assert "there is no graphs.json" in call(package.folder, "--stage", "captured")[2]
     finally:
         path.write_bytes(whole)
+
+
+def sample():
+    """A factory for --debug."""
+    return models.mlp()
+
+
+def lose_a_bias(program):
+    """A pass for --debug."""
+    edit = edited(program)
+    node = next(node for node in edit.nodes if node.target is ops.linear)
+    edit.change(node, bias=None)
+    return edit.done()
+
+
+HERE = "tests.commands.test_pictures"
+
+
+def test_debug_names_the_pass_and_the_operation(call, tmp_path):
+    code, said, wrong = call(f"{HERE}:sample", "--debug", "--pass", f"{HERE}:lose_a_bias")
+    assert (code, wrong) == (1, "")
+    assert "\n  lose_a_bias                BROKEN\n" in said
+    assert "\n  first wrong  %linear_2 = linear at 0: is off by " in said
+    assert call(f"{HERE}:sample", "--debug", "--pass", f"{HERE}:lose_a_bias")[1] == said
+
+
+def test_debug_ends_well_where_nothing_is_broken(call):
+    code, said, _ = call(f"{HERE}:sample", "--debug")
+    assert code == 0
+    assert said.endswith("No pass breaks the model.\n")
+
+
+def test_debug_prints_json_and_marks_the_place_on_the_page(call, tmp_path):
+    page = tmp_path / "page.html"
+    arguments = [f"{HERE}:sample", "--debug", "--pass", f"{HERE}:lose_a_bias", "--json", "-o", page]
+    code, said, wrong = call(*arguments)
+    assert (code, wrong) == (1, "")
+    (broken,) = json.loads(said)["broken"]
+    assert (broken["stage"], broken["node"]) == ("lose_a_bias", "linear_2")
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), flags=re.DOTALL)
+    assert json.loads(text)["broken"] == [broken]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["{package}", "--debug"], 2, "is a package, which no pass has broken"),
+        (["nowhere", "--debug"], 2, "'nowhere' names no factory"),
+        ([f"{HERE}:none", "--debug"], 2, "has no none"),
+        ([f"{HERE}:sample", "--debug", "--pass", "lose_a_bias"], 2, "'lose_a_bias' names no pass"),
+        ([f"{HERE}:sample", "--debug", "--pass", f"{HERE}:HERE"], 2, "is no function"),
+        ([f"{HERE}:sample", "--debug", "--input-shape", "x=1"], 2, "it is for ONNX files"),
+        (["none.onnx", "--debug"], 1, "there is no such file"),
+        (["{package}", "--pass", f"{HERE}:lose_a_bias"], 2, "it is for --debug"),
+    ],
+)
+def test_a_wrong_question_is_told_in_a_line(call, package, arguments, code, told):
+    ended, _, said = call(*[text.format(package=package.folder) for text in arguments])
+    assert ended == code
+    assert told in " ".join(said.split())
+    assert "Traceback" not in said
+
+
+def test_two_compilations_print_the_same_diff(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from mpccompile import compiler, cli; from mpccompile.options import"
+        " Options; from tests import models\n"
+        "model, inputs = models.gpt2()\n"
+        "compiler.build(model, inputs, Path(sys.argv[1]), options=Options())\n"
+        "sys.argv = ['mpccompile', 'show', sys.argv[1], '--stage', 'optimised', '--diff']\n"
+        "cli.main()\n"
+    )
+
+    def run(seed):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", script, str(tmp_path / seed)]
+        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    first = run("1")
+    assert first.startswith(b"--- captured\n+++ optimised\n")
+    assert run("2") == first

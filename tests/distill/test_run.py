@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import functools
+import math
 import os
 import signal
 import subprocess
@@ -17,8 +18,9 @@ import pytest
 import torch
 
 import mpccompile
-from mpccompile.distill import checkpoint
+from mpccompile.distill import checkpoint, trainer
 from mpccompile.distill.config import DistillationConfig, Stage
+from mpccompile.distill.objective import Scores
 from mpccompile.distill.trainer import Trainer
 from mpccompile.errors import DataError, DistillationError
 from mpccompile.ir.verify import max_error
@@ -232,6 +234,28 @@ def test_a_learning_rate_that_diverges_keeps_the_last_good_weights(tmp_path):
     state, tensors = checkpoint.load(tmp_path, _fingerprints(wild))
     assert state.total >= 1
     assert all(bool(torch.isfinite(tensor).all()) for name, tensor in tensors.items() if name.startswith("weight/"))
+
+
+def test_a_last_step_that_ruins_the_weights_is_told_of():
+    # Rows enough for one step of each stage: no further step of the last one tells what the rate did.
+    ruinous = replace(SHORT, layers=Stage(1, 1e-3), logits=Stage(1, 1e30))
+    with pytest.raises(DistillationError, match="the loss after the last step of the stage of logits is NaN or inf"):
+        distilled(data=rows(2), config=ruinous)
+
+
+def test_a_score_that_is_no_number_is_never_the_best(monkeypatch):
+    real, seen = trainer.evaluate, []
+
+    def scored(first):
+        def evaluate(*arguments):
+            seen.append(1)
+            return Scores(first, first) if len(seen) == 1 else real(*arguments)
+
+        seen.clear()
+        monkeypatch.setattr(trainer, "evaluate", evaluate)
+        return distilled(validation=rows(8, seed=1))
+
+    assert same(scored(math.nan), scored(1e9))
 
 
 def test_a_later_stage_that_diverged_starts_again_where_the_one_before_ended(tmp_path):

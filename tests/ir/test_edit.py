@@ -33,7 +33,16 @@ def test_the_original_stays_as_it_was(program):
     result = edit.done()
     assert to_text(program) == text
     assert "mul" not in to_text(result)
-    assert result.notes[NOTE] == EditLog(1, ())
+    assert result.notes[NOTE] == EditLog(1, (), became=(("mul", "linear"),))
+
+
+def test_a_replacement_that_is_replaced_leads_to_what_stays(program):
+    edit = edited(program)
+    mul = named(edit, "mul")
+    neg = edit.call(mul, ops.neg, named(edit, "linear"))
+    edit.replace(mul, neg)
+    edit.replace(neg, named(edit, "linear"))
+    assert dict(edit.done().notes[NOTE].became) == {"mul": "linear", "neg": "linear"}
 
 
 def test_nothing_changed_gives_the_same_module(program):

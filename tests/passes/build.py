@@ -11,12 +11,13 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mpccompile.capture.from_torch import capture
+from mpccompile.ir.differences import relative_error
 from mpccompile.ir.edit import NOTE, EditLog
 from mpccompile.ir.program import InputSpec, Origin, OutputSpec, Program, Secrecy
 from mpccompile.ir.text import to_text
 from mpccompile.ir.verify import verify
 from mpccompile.lowering.lower import lower
-from mpccompile.passes.driver import TOLERANCE, relative_error
+from mpccompile.passes.driver import TOLERANCE
 from mpccompile.passes.recognise_rms_norm import recognise_rms_norm
 from tests.models import FAMILIES
 

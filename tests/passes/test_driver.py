@@ -9,8 +9,9 @@ import torch
 
 from mpccompile.errors import PassFailed
 from mpccompile.ir import ops
+from mpccompile.ir.differences import relative_error
 from mpccompile.ir.edit import NOTE, edited
-from mpccompile.passes.driver import relative_error, run_passes
+from mpccompile.passes.driver import run_passes
 from tests.passes.build import Builder, values
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 
 import mpccompile
 from mpccompile.codegen.package import read
-from mpccompile.errors import InputError, MpcCompileError
+from mpccompile.errors import InputError
 from mpccompile.private import PrivateModel
 from mpccompile.report import compare
 from mpccompile.report.compare import Cost
@@ -90,9 +90,13 @@ def test_unknown_rival_is_refused(private):
         compiled.profile(**inputs, against=("spu",))
 
 
-def test_package_has_no_model_to_compare_with(private, tmp_path):
+def test_a_package_in_float32_is_plaintext_and_stock_crypten_needs_the_model(private, tmp_path):
     compiled, inputs = private
     compiled.save(tmp_path / "package")
     loaded = PrivateModel.from_package(read(tmp_path / "package"))
-    with pytest.raises(MpcCompileError, match="no torch model"):
-        loaded.profile(**inputs, against=("plaintext",))
+    with loaded:
+        ours, plain = loaded.profile(**inputs, against=("plaintext",), repeat=1).costs
+        assert 0 < ours.max_error < 1e-3
+        assert plain.online_seconds > 0
+        with pytest.raises(InputError, match="no torch model"):
+            loaded.profile(**inputs, against=("crypten",))

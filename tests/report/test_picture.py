@@ -12,7 +12,6 @@ from mpccompile import compiler
 from mpccompile.codegen import package as packages
 from mpccompile.errors import InputError
 from mpccompile.options import Options
-from mpccompile.report.flow import flow, layer_of
 from mpccompile.report.page import page
 from mpccompile.report.picture import picture
 from mpccompile.report.profile import Profile
@@ -91,47 +90,9 @@ def test_secrecy_and_the_critical_path_are_those_of_the_graph(package, shown):
     assert package.rounds.longest_chain >= sum(row["rounds"] for row in shown["statements"] if row["critical"]) > 0
 
 
-def test_a_pass_shows_what_it_merged(shown):
-    merged = next(each for each in shown["passes"] if each["name"] == "merge_parallel_linears")
-    assert [row["op"] for row in merged["removed"]].count("linear") == 3 * models.LAYERS - 1
-    assert "take" in {row["op"] for row in merged["added"]}
-    assert merged["rounds"][1] <= merged["rounds"][0]
-    idle = next(each for each in shown["passes"] if not each["changes"])
-    assert (idle["added"], idle["removed"], idle["changed"], idle["moved"]) == ([], [], [], 0)
-
-
-def test_layers_follow_each_other(shown):
-    boxes = shown["flow"]["boxes"]
-    assert [box["path"] for box in sorted(boxes, key=lambda box: box["level"])] == [
-        "bert.embeddings",
-        *(f"bert.encoder.layer.{layer}" for layer in range(models.LAYERS)),
-        "bert.pooler",
-        "classifier",
-    ]
-    assert all(boxes[one]["level"] < boxes[two]["level"] for one, two in shown["flow"]["edges"])
-    assert sum(box["count"] for box in boxes) == len(shown["statements"])
-
-
-@pytest.mark.parametrize(
-    ("path", "layer"), [("", ""), ("a.b.c", "a.b"), ("h.0.attn.c", "h.0"), ("x.y.layers.11.f.2", "x.y.layers.11")]
-)
-def test_a_layer_is_named_down_to_its_number(path, layer):
-    assert layer_of(path) == layer
-
-
-def test_without_a_graph_layers_stand_in_the_order_of_the_program():
-    rows = [{"module": name, "bytes": [1, 2], "rounds": 0, "critical": False} for name in ("a", "b", "a", "c")]
-    drawn = flow(rows, ())
-    assert [(box["path"], box["level"], box["count"]) for box in drawn["boxes"]] == [
-        ("a", 0, 2),
-        ("b", 1, 1),
-        ("c", 2, 1),
-    ]
-
-
 def test_a_package_without_graphs_shows_the_rest(package, source):
     shown = picture(package, source)
-    assert shown["graphs"] is False
+    assert shown["graph"] is None
     assert [each["name"] for each in shown["passes"]] == [record.name for record in package.history]
     assert all(row["secret"] is None for row in shown["statements"])
 
@@ -172,7 +133,7 @@ def test_a_hostile_name_stays_text(package, source):
     statements = tuple(replace(each, module_path=HOSTILE, source=HOSTILE) for each in package.statements)
     shown = picture(replace(package, name=HOSTILE, statements=statements), source)
     html = page(shown)
-    assert html.count("<script") == html.count("</script>") == 2
+    assert html.count("<script") == html.count("</script>") == 3
     assert "alert(1)</script>" not in html
     assert "<!--" not in html
     assert embedded(html)["name"] == HOSTILE

@@ -148,7 +148,7 @@ def test_a_plain_script_needs_no_main_guard_and_leaves_nothing(tmp_path):
 def test_prepared_calls_skip_the_offline_phase(mlp, monkeypatch):
     private, x, expected = mlp
     private.prepare(2)
-    prepared = [seconds for _call, seconds in next(iter(private._session._prepared.values()))]
+    prepared = [each.seconds for each in next(iter(private._session._prepared.values()))]
     assert len(prepared) == 2
     with monkeypatch.context() as patch:
         patch.setattr(Session, "prepare", lambda *_: pytest.fail("prepared again"))

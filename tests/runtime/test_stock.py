@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from mpccompile import compiler, private
+from mpccompile import compiler
 from mpccompile.capture.from_torch import as_for_inference
 from mpccompile.capture.outputs import keep
+from mpccompile.codegen import processes
 from mpccompile.errors import PartyLost
 from mpccompile.ir.program import Secrecy
 from mpccompile.options import Options
@@ -156,10 +157,10 @@ def test_third_party_makes_the_triples(run):
 
 def test_rank_zero_makes_triples_only_with_a_warning(monkeypatch):
     started = []
-    monkeypatch.setattr(private, "Session", lambda *_, stock="": started.append(stock))
-    private._session(Options(target="crypten"))
+    monkeypatch.setattr(processes, "Session", lambda *_, stock="": started.append(stock))
+    processes.session_for(Options(target="crypten"))
     with pytest.warns(UserWarning, match="could see every value"):
-        private._session(Options(target="crypten", dealer="insecure-local"))
+        processes.session_for(Options(target="crypten", dealer="insecure-local"))
     assert started == ["TTP", "TFP"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,20 @@ def _parsed(path: Path) -> onnx.ModelProto:
         raise _no_model(path) from error
     if not model.graph.node or not model.graph.output or not model.opset_import:
         raise _no_model(path)
+    # What is no UTF-8 comes as bytes, in a damaged file.
+    if not all(isinstance(name, str) for name in _names(model)):
+        raise _no_model(path)
     return model
+
+
+def _names(model: onnx.ModelProto) -> Iterator[object]:
+    yield from (each.domain for each in model.opset_import)
+    for graph in (model.graph, *model.functions):
+        for node in graph.node:
+            yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+            yield from (attribute.name for attribute in node.attribute)
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
+        yield value.name
 
 
 def _no_model(path: Path) -> InputError:
@@ -136,3 +150,5 @@ def check(source: Source) -> None:
     except checker.ValidationError as error:
         if not any(text in str(error) for text in _FORGIVEN):
             raise InputError(f"the file is no valid ONNX model: {first_line(error)}", where=str(source.path)) from error
+    except UnicodeDecodeError as error:
+        raise _no_model(source.path) from error

@@ -26,7 +26,7 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, list[int]]:
     for text in texts:
         name, _, sizes = text.partition("=")
         parts = sizes.replace("x", ",").split(",")
-        if not name or not all(part.strip().isdigit() for part in parts):
+        if not name or not all(part.strip().isdigit() and int(part) for part in parts):
             raise OptionError(f"{text!r} is no shape", where=FLAG, hint="Write it as input_ids=1,128.")
         shapes[name.strip()] = [int(part) for part in parts]
     return shapes

@@ -1,6 +1,4 @@
-// Tabs, theme, search and the keys that work everywhere; then everything is drawn.
-const MOST_FOUND = 200;
-
+// Tabs, theme and the keys that work everywhere; then everything is drawn.
 function showTab(id) {
   const tab = byId(`tab-${id}`);
   for (const other of tab.parentElement.children) {
@@ -9,16 +7,19 @@ function showTab(id) {
     other.tabIndex = on ? 0 : -1;
     byId(other.getAttribute("aria-controls")).hidden = !on;
   }
-  if (id === "modules" || id === "layers") byId("found").hidden = true;
 }
 
 document.querySelectorAll('[role="tab"]').forEach((tab) => {
   const id = tab.getAttribute("aria-controls");
-  tab.addEventListener("click", () => showTab(id));
+  tab.addEventListener("click", () => {
+    showTab(id);
+    if (id === "graph") revealChosen();
+  });
   tab.addEventListener("keydown", (event) => {
     if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
     const other = tab.nextElementSibling || tab.previousElementSibling;
-    showTab(other.getAttribute("aria-controls"));
+    if (!other) return;
+    other.click();
     other.focus();
   });
 });
@@ -26,107 +27,47 @@ document.querySelectorAll('[role="tab"]').forEach((tab) => {
 function setTheme(dark) {
   document.documentElement.dataset.theme = dark ? "dark" : "light";
   byId("theme").textContent = dark ? "Light" : "Dark";
+  byId("theme").setAttribute("aria-label", dark ? "Light colours" : "Dark colours");
 }
 const prefersDark = window.matchMedia("(prefers-color-scheme: dark)");
 setTheme(prefersDark.matches);
 prefersDark.addEventListener("change", (event) => setTheme(event.matches));
 byId("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme !== "dark"));
 
-const search = byId("search");
-const searched = data.statements.map((statement) => {
-  const parts = [statement.op, statement.variable, `%${statement.node}`, statement.module, statement.source, shapeText(statement.shape)];
-  return [...parts, data.source[statement.line - 1]].join("\n").toLowerCase();
-});
-
-function find() {
-  const wanted = search.value.trim().toLowerCase();
-  lines.querySelectorAll(".hit").forEach((made) => made.classList.remove("hit"));
-  if (!wanted) {
-    showTab("modules");
-    return;
-  }
-  const found = byId("found");
-  const hits = searched.flatMap((text, index) => (text.includes(wanted) ? [index] : []));
-  const places = [...modules.keys()].filter((path) => path.toLowerCase().includes(wanted));
-  const passes = data.passes.flatMap((pass, index) => (pass.name.includes(wanted) ? [index] : []));
-  hits.forEach((index) => lineOf(index).classList.add("hit"));
-  const items = [
-    ...passes.map((index) => item(data.passes[index].stage || data.passes[index].name, "pass", () => goToPass(index))),
-    ...places.map((path) => item(path, "module", () => goToModule(path))),
-    ...hits.map((index) => {
-      const statement = data.statements[index];
-      return item(`${statement.variable} ${shapeText(statement.shape)}`, `${statement.module || "the model itself"}, line ${statement.line}`, () => goTo(index));
-    }),
-  ];
-  const rest = items.length > MOST_FOUND ? `; the first ${MOST_FOUND} are shown` : "";
-  found.replaceChildren(element("p", { role: "status" }, `${items.length} found${rest}`), ...items.slice(0, MOST_FOUND).map((make) => make()));
-  byId("modules").hidden = byId("layers").hidden = true;
-  found.hidden = false;
-}
-
-function item(title, place, go) {
-  return () => {
-    const made = element("button", { type: "button" }, title, element("span", {}, place));
-    made.addEventListener("click", go);
-    return made;
-  };
-}
-
-function goTo(index) {
-  showTab("modules");
-  select(index);
-  focusRow(rows.get(`s${index}`));
-}
-
-function goToModule(path) {
-  showTab("modules");
-  openDownTo(path);
-  selectModule(path);
-  focusRow(rows.get(`m${path}`));
-}
-
-search.addEventListener("input", find);
-search.addEventListener("keydown", (event) => {
-  const first = byId("found").querySelector("button");
-  if (event.key === "Escape") {
-    search.value = "";
-    find();
-  } else if (event.key === "Enter" && first) {
-    first.click();
-  } else if (event.key === "ArrowDown" && first) {
-    event.preventDefault();
-    first.focus();
-  }
-});
-byId("found").addEventListener("keydown", (event) => {
-  const next = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
-  if (!next) return;
-  event.preventDefault();
-  const other = event.target[next];
-  (other && other.tagName === "BUTTON" ? other : search).focus();
-});
+const KEYS = { "/": () => search.focus(), "[": () => goToStage(stage - 1), "]": () => goToStage(stage + 1) };
+const GRAPH_KEYS = { c: toggleTrace, "+": () => setZoom(view.zoom * ZOOMS.step), "-": () => setZoom(view.zoom / ZOOMS.step), 0: fitAll };
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
-  const act = { "/": () => search.focus(), "[": () => goToPass(step - 1), "]": () => goToPass(step + 1) }[event.key];
+  const act = KEYS[event.key] || (byId("graph").hidden ? undefined : GRAPH_KEYS[event.key]);
   if (!act) return;
   event.preventDefault();
   act();
 });
 
+function fact(name, value, title) {
+  return element("div", { title: title || false }, element("dt", {}, name), element("dd", {}, value));
+}
+
 function startPage() {
-  const total = data.total;
-  const chain = total.chain ? `, ${total.chain.longest_chain} of them the critical path` : "";
-  const took = data.measured === null ? "" : `; measured ${seconds(data.measured)}`;
-  byId("total").textContent =
-    `${plural(total.statements, "statement")}; each party sends up to ${bytes(larger(total))} in ${plural(total.rounds, "round")}${chain}; ` +
-    `offline ${bytes(total.offline_bytes)}; network time ${seconds(total.network.lan)} on a LAN, ${seconds(total.network.wan)} on a WAN${took}`;
+  const { total } = data;
+  const chain = total.chain ? ` (${total.chain.longest_chain} critical)` : "";
+  byId("total").append(
+    fact("operations", String(total.statements)),
+    fact("a party sends", bytes(larger(total))),
+    fact("rounds", `${total.rounds}${chain}`, "critical: on the longest chain of rounds that wait for each other"),
+    fact("offline", bytes(total.offline_bytes), "what the dealer sends ahead"),
+    fact("LAN", seconds(total.network.lan), "messages alone, without computing"),
+    fact("WAN", seconds(total.network.wan), "messages alone, without computing"),
+    ...(data.measured === null ? [] : [fact("measured", seconds(data.measured), "online, in the profile")]),
+  );
   startTree();
   drawSource();
-  startPasses();
-  drawFlow();
-  showTab("modules");
+  startStages();
   showTab("source");
-  selectModule("");
+  showTab(data.graph ? "graph" : "modules");
+  byId("tab-graph").hidden = !data.graph;
+  if (data.graph) startGraph();
+  chooseModule("");
 }
 startPage();

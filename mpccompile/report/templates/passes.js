@@ -1,46 +1,87 @@
-// One pass at a time: what it cost and saved, what it changed, and why it left other places alone.
+// The stages to step through, and one pass in words: what it cost and saved, what it changed, and why.
 const FIRST_SHOWN = 60;
-let step = 0;
 
-function goToPass(index) {
-  if (!data.passes.length) return;
-  step = Math.max(0, Math.min(data.passes.length - 1, index));
-  showTab("passes");
-  drawStep();
+function goToStage(index) {
+  const before = stage;
+  stage = Math.max(0, Math.min(LAST, index));
+  if (stage === before) return;
+  drawStage();
+  if (data.graph) {
+    readStage();
+    const box = chosenBox();
+    drawGraph(box ? box.item.id : null);
+    if (chosen.name !== null && graph.entries.has(chosen.name)) revealChosen();
+  }
+  showTab(stage === LAST ? "source" : "passes");
+  if (chosen.name !== null && data.graph) {
+    if (graph.entries.has(chosen.name)) detailValue();
+    else chooseModule("");
+  }
 }
 
-function startPasses() {
-  const choice = byId("pass");
-  data.passes.forEach((pass, index) => {
-    const said = pass.changes ? plural(pass.changes, "change") : "nothing to do";
-    choice.append(element("option", { value: index }, `${index + 1}. ${pass.stage || pass.name} (${said})`));
-  });
-  choice.addEventListener("change", () => goToPass(Number(choice.value)));
-  byId("previous").addEventListener("click", () => goToPass(step - 1));
-  byId("next").addEventListener("click", () => goToPass(step + 1));
-  drawStep();
+function startStages() {
+  const [choice, strip] = [byId("stage"), byId("strip")];
+  for (let index = 0; index <= LAST; index += 1) {
+    const pass = passOf(index);
+    const said = !pass ? "" : pass.changes ? ` (${plural(pass.changes, "change")})` : " (nothing to do)";
+    const name = pass ? `${index}. ${stageName(index)}` : { 0: "Captured from the model" }[index] || "Compiled: what runs";
+    choice.append(element("option", { value: index }, `${name}${said}`));
+    const made = element("button", { type: "button", tabindex: -1, title: `${name}${said}`, class: pass && pass.changes ? "did" : pass ? "" : "end" });
+    made.addEventListener("click", () => goToStage(index));
+    strip.append(made);
+  }
+  choice.addEventListener("change", () => goToStage(Number(choice.value)));
+  byId("previous").addEventListener("click", () => goToStage(stage - 1));
+  byId("next").addEventListener("click", () => goToStage(stage + 1));
+  drawStage();
 }
 
-function drawStep() {
-  const pass = data.passes[step];
-  byId("previous").disabled = step <= 0;
-  byId("next").disabled = step >= data.passes.length - 1;
-  byId("pass").disabled = !pass;
-  if (!pass) {
-    byId("step").replaceChildren(element("p", {}, "This program was compiled without passes."));
-    return;
-  }
-  byId("pass").value = String(step);
-  const made = [element("h2", {}, `${pass.stage || pass.name}: pass ${step + 1} of ${data.passes.length}`), costTable(pass)];
-  if (!data.graphs) made.push(element("p", {}, "This copy of the package has no graphs.json, so that its changes are not shown one by one."));
-  if (pass.moved) made.push(element("p", {}, `${plural(pass.moved, "operation")} moved to another place.`));
-  made.push(...section("Replaced", pass.replaced, reason), ...section("Left alone", pass.skipped, reason));
-  for (const kind of ["added", "removed", "changed"]) {
-    made.push(...section(kind[0].toUpperCase() + kind.slice(1), pass[kind] || [], (row) => change(kind, row, pass)));
-  }
-  if (!pass.changes && !pass.skipped.length) made.push(element("p", {}, "It found nothing to do."));
-  byId("step").replaceChildren(...made);
+function drawStage() {
+  byId("previous").disabled = stage <= 0;
+  byId("next").disabled = stage >= LAST;
+  byId("stage").value = String(stage);
+  [...byId("strip").children].forEach((made, index) => made.classList.toggle("here", index === stage));
+  byId("did").replaceChildren(...stageChips());
+  byId("did").title = byId("did").textContent;
+  byId("step").replaceChildren(...(passOf(stage) ? passText(passOf(stage)) : endText()));
   byId("passes").scrollTop = 0;
+}
+
+function stageChips() {
+  const pass = passOf(stage);
+  if (!pass) return [stage === 0 ? "The model before any pass." : "The program as it runs, with the costs of its plan."];
+  const here = data.graph ? data.graph.stages[stage] : null;
+  const kinds = here ? Object.keys(SIGNS).filter((kind) => here[kind].length) : [];
+  const chips = kinds.map((kind) => chip(kind, `${SIGNS[kind]}${here[kind].length} ${kind}`));
+  if (here && here.moved) chips.push(chip("", `${here.moved} moved`));
+  return [...chips, pass.changes ? "" : "Nothing to do. ", element("span", { class: "reason" }, pass.reason)];
+}
+
+function endText() {
+  if (stage === 0) return [element("h2", {}, "Captured from the model"), element("p", {}, "The graph before any pass: the model as it was written.")];
+  const made = [element("h2", {}, "Compiled"), element("p", {}, data.passes.length ? `What ${plural(data.passes.length, "pass").replace("passs", "passes")} left, as it runs.` : "This program was compiled without passes.")];
+  const list = element("ol", { class: "passlist" });
+  data.passes.forEach((pass, index) => {
+    const told = element("li", {}, link(stageName(index + 1), () => goToStage(index + 1)), ` ${pass.changes ? plural(pass.changes, "change") : "nothing to do"}`);
+    list.append(told);
+  });
+  return [...made, list];
+}
+
+function passText(pass) {
+  const made = [element("h2", {}, `${stageName(stage)}: pass ${stage} of ${data.passes.length}`)];
+  if (pass.reason) made.push(element("p", {}, pass.reason));
+  made.push(costTable(pass));
+  if (!data.graph) made.push(element("p", {}, "This copy of the package has no graphs.json, so that its changes are not shown one by one."));
+  made.push(...section("Replaced", pass.replaced, note));
+  const here = data.graph ? data.graph.stages[stage] : { added: [], removed: [], changed: [], moved: 0 };
+  if (here.moved) made.push(element("p", {}, `${plural(here.moved, "operation")} moved to another place.`));
+  made.push(...section("Added", here.added, (number) => change("added", stageRows[number], null)));
+  made.push(...section("Removed", here.removed, (number) => change("removed", stageRows[number], null)));
+  made.push(...section("Changed", here.changed, ([was, now]) => change("changed", stageRows[now], stageRows[was])));
+  made.push(...section("Left alone", pass.skipped, note));
+  if (!pass.changes && !pass.skipped.length) made.push(element("p", {}, "It found nothing to do."));
+  return made;
 }
 
 function costTable(pass) {
@@ -48,7 +89,7 @@ function costTable(pass) {
   for (const [name, pair, text] of [["nodes", pass.nodes, String], ["bytes, estimated", pass.bytes, bytes], ["rounds, one by one", pass.rounds, String]]) {
     if (pair[0] === null) continue;
     const saved = pair[1] - pair[0];
-    const kind = saved < 0 ? "less" : saved > 0 ? "more" : "";
+    const kind = saved < 0 ? "fewer" : saved > 0 ? "more" : "";
     const told = saved ? `${saved < 0 ? "\u2212" : "+"}${text(Math.abs(saved))}` : "";
     const cells = [text(pair[0]), text(pair[1])].map((each) => element("td", {}, each));
     body.append(element("tr", {}, element("th", { scope: "row" }, name), ...cells, element("td", { class: kind }, told)));
@@ -73,22 +114,14 @@ function section(title, items, draw) {
   return made;
 }
 
-const reason = (text) => element("div", { class: "change why" }, text);
+const note = (text) => element("div", { class: "change why" }, text);
 
-function change(kind, row, pass) {
-  const title = element("div", {}, `${{ added: "+", removed: "\u2212", changed: "~" }[kind]} ${row.op} `);
-  const index = kind === "removed" ? undefined : ofNode.get(row.name);
-  if (index === undefined) {
-    title.append(row.module || "the model itself");
-  } else {
-    const link = element("button", { class: "link", type: "button" }, row.module || "the model itself");
-    link.addEventListener("click", () => select(index));
-    title.append(link);
-  }
+function change(kind, row, was) {
+  const title = element("div", {}, `${SIGNS[kind]} ${row.op} `, link(placeName(row.module), () => chooseRow(row.name)));
   const made = element("div", { class: `change ${kind}` }, title);
-  if (row.was !== undefined) made.append(element("code", {}, element("s", {}, row.was)));
+  if (was) made.append(element("code", {}, element("s", {}, was.text)));
   made.append(element("code", {}, row.text));
-  const why = [...pass.replaced, ...pass.skipped].filter((text) => text.startsWith(`%${row.name} `));
-  why.forEach((text) => made.append(element("div", {}, text.slice(text.indexOf(": ") + 2))));
+  const why = reasonOf(passOf(stage), row.name);
+  if (why !== passOf(stage).reason) made.append(element("div", {}, why));
   return made;
 }

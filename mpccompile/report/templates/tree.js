@@ -1,33 +1,4 @@
-// The data, small helpers, and the modules as a tree whose rows are made when their module is opened.
-const data = JSON.parse(document.getElementById("data").textContent);
-const byId = (id) => document.getElementById(id);
-
-function element(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes || {})) {
-    if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value);
-  }
-  made.append(...children);
-  return made;
-}
-
-function decimal(count, units, step) {
-  let unit = 0;
-  while (count >= step && unit < units.length - 1) {
-    count /= step;
-    unit += 1;
-  }
-  return `${unit ? count.toFixed(1) : count} ${units[unit]}`;
-}
-const bytes = (count) => decimal(count, ["B", "kB", "MB", "GB"], 1000);
-const larger = (row) => Math.max(...row.bytes);
-const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
-const shapeText = (shape) => `[${shape.join(", ")}]`;
-
-function seconds(value) {
-  if (value === null || value === undefined) return "";
-  return value >= 1 ? `${value.toFixed(2)} s` : `${(value * 1000).toFixed(value >= 0.1 ? 0 : 2)} ms`;
-}
+// The modules as a table of costs, whose rows are made when their module is opened.
 const time = (row) => seconds(data.measured === null ? row.network.lan : row.seconds);
 
 const tree = byId("tree");
@@ -69,7 +40,9 @@ function row(key, level, name, cost, count) {
 function moduleRow(module, level) {
   const name = element("span", { class: "name module" }, element("span", { class: "twist", "aria-hidden": "true" }, "\u25b8"));
   name.append(module.name || "the whole model");
-  const made = row(`m${module.path}`, level, name, module, String(module.count));
+  // Opening the outputs belongs to no operation, but to the whole.
+  const cost = module.path ? module : { ...module, bytes: data.total.bytes, rounds: data.total.rounds, network: data.total.network };
+  const made = row(`m${module.path}`, level, name, cost, String(module.count));
   made.setAttribute("aria-expanded", "false");
   return made;
 }
@@ -89,7 +62,7 @@ function contents(module) {
   return parts.sort((one, two) => one[0] - two[0]).map((part) => part[2]);
 }
 
-function open(made) {
+function openRow(made) {
   if (made.getAttribute("aria-expanded") !== "false") return;
   made.setAttribute("aria-expanded", "true");
   made.querySelector(".twist").textContent = "\u25be";
@@ -98,7 +71,7 @@ function open(made) {
   made.after(...inside.map((part) => (typeof part === "number" ? statementRow(part, level) : moduleRow(part, level))));
 }
 
-function close(made) {
+function closeRow(made) {
   if (made.getAttribute("aria-expanded") !== "true") return;
   made.setAttribute("aria-expanded", "false");
   made.querySelector(".twist").textContent = "\u25b8";
@@ -112,7 +85,7 @@ function close(made) {
 function openDownTo(path) {
   const above = [];
   for (let module = modules.get(path); module; module = module.parent) above.unshift(module);
-  above.forEach((module) => open(rows.get(`m${module.path}`)));
+  above.forEach((module) => openRow(rows.get(`m${module.path}`)));
 }
 
 function focusRow(made) {
@@ -124,10 +97,10 @@ function focusRow(made) {
 function activate(made, toggle) {
   const key = made.dataset.key;
   if (key[0] === "s") {
-    select(Number(key.slice(1)));
+    chooseStatement(Number(key.slice(1)));
   } else {
-    if (toggle) (made.getAttribute("aria-expanded") === "true" ? close : open)(made);
-    selectModule(key.slice(1));
+    if (toggle) (made.getAttribute("aria-expanded") === "true" ? closeRow : openRow)(made);
+    chooseModule(key.slice(1));
   }
 }
 
@@ -154,8 +127,8 @@ tree.addEventListener("keydown", (event) => {
     ArrowUp: () => made.previousElementSibling,
     Home: () => tree.firstElementChild,
     End: () => tree.lastElementChild,
-    ArrowRight: () => (expanded === "false" ? open(made) : expanded ? made.nextElementSibling : null),
-    ArrowLeft: () => (expanded === "true" ? close(made) : parentRow(made)),
+    ArrowRight: () => (expanded === "false" ? openRow(made) : expanded ? made.nextElementSibling : null),
+    ArrowLeft: () => (expanded === "true" ? closeRow(made) : parentRow(made)),
     Enter: () => activate(made, true),
     " ": () => activate(made, false),
   }[event.key];
@@ -170,6 +143,6 @@ function startTree() {
   tree.append(moduleRow(data.modules, 1));
   tree.firstElementChild.tabIndex = 0;
   // Down to the layers, which stay closed.
-  data.flow.boxes.forEach((box) => openDownTo(parentOf(box.path)));
+  new Set(data.statements.map((statement) => parentOf(layerOf(statement.module)))).forEach(openDownTo);
 }
 const parentOf = (path) => path.split(".").slice(0, -1).join(".");

@@ -28,6 +28,14 @@ def test_a_truncated_file_is_told(tmp_path):
         OnnxModel.read(path)
 
 
+@pytest.mark.parametrize("name", [b"product", b"MatMul", b"y"])
+def test_a_name_that_is_no_text_is_told(tmp_path, name):
+    path = linear(tmp_path / "m.onnx")
+    path.write_bytes(path.read_bytes().replace(name, b"\xcb" + name[1:]))
+    with pytest.raises(InputError, match="not an ONNX file, or not all of it"):
+        OnnxModel.read(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 something", b"# a text\n" * 9])
 def test_another_file_is_told(tmp_path, content):
     (tmp_path / "m.onnx").write_bytes(content)

@@ -1,0 +1,52 @@
+// The data of the page, and how it is written down.
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+
+function fill(made, attributes, children) {
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+const element = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
+const SVG = byId("picture").namespaceURI;
+const shape = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+
+function link(text, go) {
+  const made = element("button", { class: "link", type: "button" }, text);
+  made.addEventListener("click", go);
+  return made;
+}
+
+function decimal(count, units, step) {
+  let unit = 0;
+  while (count >= step && unit < units.length - 1) {
+    count /= step;
+    unit += 1;
+  }
+  return `${unit ? count.toFixed(1) : count} ${units[unit]}`;
+}
+const bytes = (count) => decimal(count, ["B", "kB", "MB", "GB"], 1000);
+const larger = (row) => Math.max(...row.bytes);
+const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+const shapeText = (sizes) => `[${sizes.join(", ")}]`;
+const placeName = (path) => path || "the model itself";
+
+function seconds(value) {
+  if (value === null || value === undefined) return "";
+  return value >= 1 ? `${value.toFixed(2)} s` : `${(value * 1000).toFixed(value >= 0.1 ? 0 : 2)} ms`;
+}
+
+// The layer a module is in: down to the first number in its path, or else its first two parts.
+function layerOf(path) {
+  const parts = path.split(".");
+  const number = parts.findIndex((part) => /^\d+$/.test(part));
+  return parts.slice(0, (number < 0 ? 1 : number) + 1).join(".");
+}
+
+// Every value has a line of model.py; those that send or hold shares are statements, numbered in the order of the program.
+const ofNode = new Map(data.statements.map((statement, index) => [statement.node, index]));
+const atLine = new Map(data.statements.map((statement, index) => [statement.line, index]));
+const lineOfName = new Map(data.graph ? Object.entries(data.graph.lines) : []);
+const nameAtLine = new Map([...lineOfName].map(([name, line]) => [line, name]));

@@ -1,0 +1,406 @@
+"""The page in a browser: what is on screen is what the data says, by mouse and by keys."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mpccompile.report.page import page as html_of
+from tests import models
+
+LAYERS = [f"bert.encoder.layer.{layer}" for layer in range(models.LAYERS)]
+SIGNS = {"added": "+", "removed": "\u2212", "changed": "~"}
+# What a stage shows with every group open, in one call: the browser answers some thousand of them otherwise.
+STAGE_ON_SCREEN = """
+    () => {
+      document.getElementById("open-all").click();
+      const kindOf = ({ classList }) => ["added", "removed", "changed"].find((kind) => classList.contains(kind)) || "";
+      const nodes = [...document.querySelectorAll("#picture .node")];
+      const texts = (selector) => [...document.querySelectorAll(selector)].map((each) => each.innerText);
+      return {
+        stage: document.getElementById("stage").value,
+        nodes: nodes.map((node) => [node.dataset.key.slice(2), kindOf(node)]),
+        chips: texts("#did .chip:is(.added, .removed, .changed)"),
+        step: texts("#step")[0],
+      };
+    }
+"""
+
+
+def told(count, word):
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def told_bytes(count):
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.1f} {unit}" if unit != "B" else f"{count} B"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def box(tab, key):
+    return tab.locator(f'#picture [data-key="{key}"]')
+
+
+def node_names(tab, selector=""):
+    keys = tab.locator(f"#picture .node{selector}").evaluate_all("all => all.map((each) => each.dataset.key)")
+    return {key.removeprefix("n:") for key in keys}
+
+
+def details(tab):
+    pairs = tab.locator("#details dt").all_inner_texts(), tab.locator("#details dd").all_inner_texts()
+    return dict(zip(*pairs, strict=True))
+
+
+def stage_named(shown, name):
+    return next(index for index, each in enumerate(shown["graph"]["stages"]) if each["name"] == name)
+
+
+def rows_of(shown, numbers):
+    return {shown["graph"]["rows"][number]["name"]: shown["graph"]["rows"][number] for number in numbers}
+
+
+def go_to(tab, index):
+    tab.locator("#stage").select_option(str(index))
+
+
+def test_the_totals_are_those_of_the_data(tab, shown):
+    names, values = tab.locator("#total dt").all_inner_texts(), tab.locator("#total dd").all_inner_texts()
+    facts = dict(zip(names, values, strict=True))
+    total = shown["total"]
+    assert facts["operations"] == str(len(shown["statements"]))
+    assert facts["a party sends"] == told_bytes(max(total["bytes"]))
+    assert facts["rounds"] == f"{total['rounds']} ({total['chain']['longest_chain']} critical)"
+    assert facts["offline"] == told_bytes(total["offline_bytes"])
+    assert facts["measured"] == "100.00 s"
+    assert tab.title() == f"{shown['name']} - mpccompile"
+
+
+def test_it_opens_on_the_layers_with_what_each_costs(tab, shown):
+    groups = tab.locator("#picture .group")
+    assert set(LAYERS) < set(groups.evaluate_all("all => all.map((each) => each.dataset.key.slice(2))"))
+    for layer in LAYERS:
+        inside = [row for row in shown["statements"] if row["module"].startswith(f"{layer}.")]
+        sent, rounds = sum(max(row["bytes"]) for row in inside), sum(row["rounds"] for row in inside)
+        label = box(tab, f"g:{layer}").get_attribute("aria-label")
+        assert label.startswith(f"{layer}, {told(len(inside), 'op')}")
+        assert f" \u00b7 {told_bytes(sent)} \u00b7 {told(rounds, 'round')}, on the critical path" in label
+        assert box(tab, f"g:{layer}").get_attribute("aria-expanded") == "false"
+
+
+def test_a_click_opens_a_layer_and_another_closes_it(tab):
+    layer = box(tab, f"g:{LAYERS[0]}")
+    before = tab.locator("#picture [data-key]").count()
+    layer.click()
+    assert layer.get_attribute("aria-expanded") == "true"
+    frame, inner = layer.locator(".frame").bounding_box(), box(tab, f"g:{LAYERS[0]}.attention").bounding_box()
+    assert frame["x"] < inner["x"] < inner["x"] + inner["width"] < frame["x"] + frame["width"]
+    assert frame["y"] < inner["y"] < inner["y"] + inner["height"] < frame["y"] + frame["height"]
+    assert tab.locator("#details h2").inner_text().startswith(LAYERS[0])
+    layer.locator(".bar").click()
+    assert layer.get_attribute("aria-expanded") == "false"
+    assert tab.locator("#picture [data-key]").count() == before
+
+
+def test_opened_throughout_it_has_every_value_as_the_data_has_it(tab, shown):
+    tab.locator("#open-all").click()
+    rows = rows_of(shown, shown["graph"]["stages"][-1]["rows"])
+    assert node_names(tab) == set(rows)
+    statements = {row["node"]: row for row in shown["statements"]}
+    for name, row in rows.items():
+        label = box(tab, f"n:{name}").get_attribute("aria-label")
+        assert label.startswith(f"input {name}" if row["op"] == "input" else row["op"])
+        assert str(row["shape"]) in label
+        assert ("secret" if row["secret"] else "public") in label
+        statement = statements.get(name)
+        sent, rounds = (max(statement["bytes"]), statement["rounds"]) if statement else (0, 0)
+        assert (told_bytes(sent) in label) == bool(sent)
+        assert (f", {told(rounds, 'round')}" in label or f"\u00b7 {told(rounds, 'round')}" in label) == bool(rounds)
+    assert node_names(tab, ".critical") == set(rows_of(shown, shown["graph"]["stages"][-1]["path"]))
+    tab.locator("#close-all").click()
+    assert tab.locator('#picture [aria-expanded="true"]').count() == 0
+
+
+def test_what_is_public_is_counted_apart_and_has_its_line_too(tab, shown):
+    rows = rows_of(shown, shown["graph"]["stages"][-1]["rows"])
+    public = [name for name, row in rows.items() if not row["secret"] and row["op"] != "input"]
+    inside = [name for name in public if rows[name]["module"] == "bert"]
+    assert len(inside) > 1
+    assert box(tab, "g:bert").get_attribute("aria-label") == f"bert, {len(inside)} public"
+    box(tab, "g:bert").click()
+    box(tab, f"n:{inside[0]}").click()
+    line = shown["graph"]["lines"][inside[0]]
+    assert tab.locator(f"#line-{line}").get_attribute("aria-selected") == "true"
+    assert details(tab)["model.py"] == f"line {line}"
+    tab.locator("#lines").press("ArrowDown")
+    assert box(tab, f"n:{inside[1]}").get_attribute("aria-current") == "true"
+
+
+def test_boxes_do_not_lie_on_each_other(tab):
+    tab.locator("#open-all").click()
+    corners = "({ left, top, right, bottom }) => [left, top, right, bottom]"
+    cards = f"all => all.map((each) => ({corners})(each.getBoundingClientRect()))"
+    places = tab.locator("#picture .node > .card").evaluate_all(cards)
+    assert len(places) > 40
+    for index, one in enumerate(places):
+        for other in places[:index]:
+            assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+
+
+def test_a_value_is_shown_with_its_line_and_the_line_with_its_value(tab, shown):
+    index, row = next(each for each in enumerate(shown["statements"]) if each[1]["op"] == "attend")
+    line = tab.locator(f"#line-{row['line']}")
+    line.click()
+    assert line.get_attribute("aria-selected") == "true"
+    node = box(tab, f"n:{row['node']}")
+    assert node.get_attribute("aria-current") == "true"
+    assert node.is_visible()
+    known = details(tab)
+    assert tab.locator("#details h2").inner_text().startswith("attend")
+    assert known["shape"] == str(row["shape"])
+    assert known["sends"] == f"party 0: {told_bytes(row['bytes'][0])}, party 1: {told_bytes(row['bytes'][1])}"
+    assert known["rounds"] == str(row["rounds"])
+    assert f"{row['network']['lan'] * 1000:.2f} ms on a LAN" in known["predicted"]
+    assert known["measured"] == "500 ms"
+    assert (known["module"], known["your source"]) == (row["module"], row["source"])
+    following = shown["statements"][index + 1]
+    box(tab, f"n:{following['node']}").click()
+    assert tab.locator(f"#line-{following['line']}").get_attribute("aria-selected") == "true"
+    assert line.get_attribute("aria-selected") == "false"
+
+
+def test_every_pass_shows_what_it_added_removed_and_changed(tab, shown):
+    passes, stages = shown["passes"], shown["graph"]["stages"]
+    assert tab.locator("#stage option").count() == len(stages) == len(passes) + 2
+    go_to(tab, 0)
+    for index, each in enumerate(passes, 1):
+        tab.keyboard.press("]")
+        seen = tab.evaluate(STAGE_ON_SCREEN)
+        assert seen["stage"] == str(index)
+        stage = stages[index]
+        expected = {
+            "added": set(rows_of(shown, stage["added"])),
+            "removed": set(rows_of(shown, stage["removed"])),
+            "changed": set(rows_of(shown, [now for _, now in stage["changed"]])),
+        }
+        assert {kind: {name for name, one in seen["nodes"] if one == kind} for kind in SIGNS} == expected
+        assert {name for name, _ in seen["nodes"]} == set(rows_of(shown, stage["rows"])) | expected["removed"]
+        assert seen["chips"] == [
+            f"{sign}{len(expected[kind])} {kind}" for kind, sign in SIGNS.items() if expected[kind]
+        ]
+        assert each["reason"]
+        assert each["reason"] in seen["step"]
+    tab.keyboard.press("]")
+    assert tab.locator("#next").is_disabled()
+    assert node_names(tab, ":is(.added, .removed, .changed)") == set()
+    tab.keyboard.press("[")
+    assert tab.locator("#stage").input_value() == str(len(passes))
+
+
+def test_a_removed_value_says_why_and_what_is_read_instead(tab, shown):
+    index = stage_named(shown, "merge_parallel_linears")
+    stage = shown["graph"]["stages"][index]
+    name = next(name for name, row in rows_of(shown, stage["removed"]).items() if row["op"] == "linear")
+    go_to(tab, index)
+    tab.locator("#open-all").click()
+    removed = box(tab, f"n:{name}")
+    assert f"removed by merge_parallel_linears: {shown['passes'][index - 1]['reason']}" in removed.get_attribute(
+        "aria-label"
+    )
+    removed.click()
+    known = details(tab)
+    assert known["why"] == shown["passes"][index - 1]["reason"]
+    assert known["instead"] == f"%{stage['became'][name]}"
+    assert "removed by merge_parallel_linears" in known["history"]
+    tab.get_by_role("button", name=known["instead"], exact=True).click()
+    assert box(tab, f"n:{stage['became'][name]}").get_attribute("aria-current") == "true"
+
+
+def test_search_finds_what_there_is_and_leads_there(tab, shown):
+    tab.keyboard.press("/")
+    tab.keyboard.type("attend")
+    hits = [row for row in shown["statements"] if row["op"] == "attend"]
+    found = tab.locator("#found button").all_inner_texts()
+    assert [text for text in found if re.match(r"attend_\d+ ", text)] == [
+        f"{row['variable']} {row['shape']}\n{row['module']}, line {row['line']}" for row in hits
+    ]
+    assert tab.locator("#found p").inner_text() == f"{len(found)} found"
+    tab.locator("#found button").filter(has_text=f"{hits[1]['variable']} [").first.click()
+    assert box(tab, f"n:{hits[1]['node']}").get_attribute("aria-current") == "true"
+    assert tab.locator(f"#line-{hits[1]['line']}").get_attribute("aria-selected") == "true"
+    assert not tab.locator("#found").is_visible()
+    tab.keyboard.press("/")
+    tab.locator("#search").fill("nothing of that name")
+    assert tab.locator("#found").inner_text() == "0 found"
+    tab.keyboard.press("Escape")
+    assert not tab.locator("#found").is_visible()
+
+
+def test_the_graph_is_walked_with_the_keys_alone(tab):
+    focused = "document.activeElement.dataset.key || document.activeElement.id"
+    for _ in range(40):
+        tab.keyboard.press("Tab")
+        if tab.evaluate(focused).startswith(("n:", "g:")):
+            break
+    start = tab.evaluate(focused)
+    tab.keyboard.press("ArrowDown")
+    assert tab.evaluate(focused) != start
+    for _ in range(20):
+        if tab.evaluate(focused) == f"g:{LAYERS[0]}":
+            break
+        tab.keyboard.press("ArrowDown")
+    assert tab.evaluate(focused) == f"g:{LAYERS[0]}"
+    tab.keyboard.press("Enter")
+    assert box(tab, f"g:{LAYERS[0]}").get_attribute("aria-expanded") == "true"
+    tab.keyboard.press("ArrowDown")
+    inside = tab.evaluate(focused)
+    assert inside.startswith(f"g:{LAYERS[0]}.")
+    tab.keyboard.press("Escape")
+    assert tab.evaluate(focused) == f"g:{LAYERS[0]}"
+    tab.keyboard.press("Enter")
+    assert box(tab, f"g:{LAYERS[0]}").get_attribute("aria-expanded") == "false"
+
+
+def test_the_critical_path_stands_out(tab):
+    faded = "each => getComputedStyle(each).opacity"
+    tab.locator("#open-all").click()
+    on, off = tab.locator("#picture .node.critical").first, tab.locator("#picture .node:not(.critical)").first
+    assert (on.evaluate(faded), off.evaluate(faded)) == ("1", "1")
+    tab.keyboard.press("c")
+    assert tab.locator("#trace").get_attribute("aria-pressed") == "true"
+    assert on.evaluate(faded) == "1"
+    assert float(off.evaluate(faded)) < 0.5
+
+
+def test_costs_by_module_open_down_to_the_operations(tab, shown):
+    tab.get_by_role("tab", name="Costs").click()
+    layer = tab.locator(f'[data-key="m{LAYERS[1]}"]')
+    module = shown["modules"]
+    for part in LAYERS[1].split("."):
+        module = next(child for child in module["children"] if child["name"] == part)
+    cells = layer.locator(":scope > span").all_inner_texts()
+    assert cells[1:4] == [str(module["count"]), told_bytes(max(module["bytes"])), str(module["rounds"])]
+    assert cells[4] == f"{module['seconds']:.2f} s"
+    layer.click()
+    assert layer.get_attribute("aria-expanded") == "true"
+    layer.press("ArrowDown")
+    assert tab.evaluate("document.activeElement.dataset.key").startswith(f"m{LAYERS[1]}.")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_is_readable_in_both_themes(visit, theme, shown):
+    tab = visit(color_scheme=theme)
+    assert tab.evaluate("document.documentElement.dataset.theme") == theme
+    go_to(tab, stage_named(shown, "merge_parallel_linears"))
+    tab.locator("#open-all").click()
+    for kind in ("secret:not(.added)", *SIGNS):
+        node = tab.locator(f"#picture .node.{kind}").first
+        card = node.locator(".card").evaluate("each => getComputedStyle(each).fill")
+        for text in (".title", ".faint"):
+            assert contrast(node.locator(text).first.evaluate("each => getComputedStyle(each).fill"), card) >= 4.5
+    page = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    for selector in ("#total dt", "#total dd", ".line > i", "#legend", "footer"):
+        assert contrast(tab.locator(selector).first.evaluate("each => getComputedStyle(each).color"), page) >= 4.5
+    tab.locator("#theme").click()
+    assert tab.evaluate("document.documentElement.dataset.theme") != theme
+
+
+def contrast(one, other):
+    """Return the contrast ratio of two CSS colours, as WCAG 2 defines it."""
+
+    def luminance(colour):
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted([luminance(one), luminance(other)])
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_it_fits_a_phone(visit):
+    tab = visit(viewport={"width": 390, "height": 844}, has_touch=True)
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    for name in ("#search", "#theme", "#previous", "#stage", "#next", "#open-all", "#trace", "#closer"):
+        place = tab.locator(name).bounding_box()
+        assert place["x"] >= 0
+        assert place["x"] + place["width"] <= 390
+        assert place["height"] >= 30
+    layer = box(tab, f"g:{LAYERS[0]}")
+    layer.tap()
+    assert layer.get_attribute("aria-expanded") == "true"
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_zoom_and_drag_move_the_graph(tab):
+    tab.locator("#open-all").click()
+    width = tab.locator("#picture").evaluate("each => each.getBoundingClientRect().width")
+    tab.keyboard.press("-")
+    smaller = tab.locator("#picture").evaluate("each => each.getBoundingClientRect().width")
+    assert smaller == pytest.approx(width / 1.25, rel=1e-3)
+    assert tab.locator("#zoom").inner_text() != "100 %"
+    place = tab.locator("#pane").bounding_box()
+    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+    opened = tab.locator('#picture [aria-expanded="true"]').count()
+    tab.mouse.move(x, y)
+    tab.mouse.down()
+    tab.mouse.move(x, y - 150, steps=3)
+    tab.mouse.up()
+    assert tab.locator("#pane").evaluate("each => each.scrollTop") == 150
+    assert tab.locator('#picture [aria-expanded="true"]').count() == opened
+
+
+def test_without_graphs_it_shows_the_costs_the_source_and_the_passes(visit, shown, tmp_path):
+    path = tmp_path / "show.html"
+    path.write_text(html_of({**shown, "graph": None}), encoding="utf-8")
+    tab = visit(path.as_uri())
+    assert not tab.locator("#tab-graph").is_visible()
+    assert tab.locator("#tree [role=treeitem]").count() > models.LAYERS
+    row = shown["statements"][-1]
+    tab.locator(f"#line-{row['line']}").click()
+    assert details(tab)["shape"] == str(row["shape"])
+    for _ in shown["passes"]:
+        tab.keyboard.press("[")
+    assert tab.locator("#step h2").first.inner_text().startswith(shown["passes"][0]["name"])
+    assert "no graphs.json" in tab.locator("#step").inner_text()
+
+
+def test_without_passes_it_shows_what_was_captured_and_runs(visit, shown, tmp_path):
+    last = shown["graph"]["stages"][-1]
+    stages = [{**last, "name": "captured"}, last]
+    path = tmp_path / "show.html"
+    path.write_text(html_of({**shown, "passes": [], "graph": {**shown["graph"], "stages": stages}}), encoding="utf-8")
+    tab = visit(path.as_uri())
+    assert tab.locator("#stage option").all_inner_texts() == ["Captured from the model", "Compiled: what runs"]
+    tab.keyboard.press("[")
+    assert tab.locator("#previous").is_disabled()
+    assert box(tab, f"g:{LAYERS[0]}").is_visible()
+
+
+def test_a_hostile_name_is_text_on_the_screen(visit, shown, tmp_path):
+    name = "<img src=x onerror=alert(1)>"
+    path = tmp_path / "show.html"
+    path.write_text(html_of({**shown, "name": name}), encoding="utf-8")
+    tab = visit(path.as_uri())
+    assert tab.locator("h1").inner_text() == name
+    assert tab.locator("img").count() == 0
+
+
+def test_history_is_that_of_the_value_and_not_of_an_earlier_one_of_its_name(tab, shown):
+    stages = shown["graph"]["stages"]
+    gone = {
+        name: index for index, stage in reversed(list(enumerate(stages))) for name in rows_of(shown, stage["removed"])
+    }
+    again = [
+        (name, index)
+        for index, stage in enumerate(stages)
+        for name in rows_of(shown, stage["added"])
+        if gone.get(name, index) < index
+    ]
+    name, index = again[0]
+    go_to(tab, index)
+    tab.locator("#open-all").click()
+    box(tab, f"n:{name}").click()
+    assert details(tab)["history"].startswith(f"added by {stages[index]['name']}")
+    assert stages[gone[name]]["name"] not in details(tab)["history"]
