@@ -23,10 +23,10 @@ from mpccompile.codegen.processes import session_for
 from mpccompile.codegen.shapes import Shapes, shape_error, shape_key, shapes_of
 from mpccompile.debugging import TIMINGS, tell, timed
 from mpccompile.errors import InputError, MpcCompileError
+from mpccompile.generation import saved
 from mpccompile.generation.choices import Choices
 from mpccompile.generation.generate import Recipe
 from mpccompile.generation.prompts import prompts_in
-from mpccompile.generation.reader import Reader
 from mpccompile.generation.ways import Ways
 from mpccompile.ir.program import Secrecy
 from mpccompile.options import Options
@@ -39,6 +39,7 @@ from mpccompile.simulation.float_point import InFloat32
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
+    from mpccompile.generation.saved import AnyReader
     from mpccompile.generation.ways import AnyGenerator
     from mpccompile.report.compare import Cost
 
@@ -72,7 +73,7 @@ class PrivateModel:
         self._last: tuple[Package, CallReport, dict[str, Tensor]] | None = None
         self._recording = False
         self._ways: Ways | None = None
-        self._generator: AnyGenerator | Reader | None = None
+        self._generator: AnyGenerator | AnyReader | None = None
 
     @classmethod
     def from_package(cls, package: Package) -> PrivateModel:
@@ -113,23 +114,21 @@ class PrivateModel:
         self._generator = self._generator_for(chosen)
         return self._generator.generate(input_ids, chosen, attention_mask)
 
-    def _generator_for(self, choices: Choices) -> AnyGenerator | Reader:
+    def _generator_for(self, choices: Choices) -> AnyGenerator | AnyReader:
         if self._model is None:
-            return self._generator or Reader(self._current(), self._run)
+            return self._generator or saved.reader_of(self._current(), self._run)
         if self._ways is None:
             examples = tuple(prompts_in(self._calibration))
             self._ways = Ways(Recipe(self._model, self._options, self._passes, self._folder(), examples), self._run)
         return self._ways.way(choices)
 
-    def save_generator(self, folder: str | Path, tokens: int) -> None:
-        """Write a package that generates texts of up to ``tokens`` tokens, prompt included, without the model.
+    def save_generator(self, folder: str | Path, tokens: int, **choices: Any) -> None:
+        """Write a package of texts of up to ``tokens`` tokens, prompt included; the choice is ``selection`` alone.
 
         Raises:
             OptionError: If no example prompts were given, or the model has fewer positions.
         """
-        generator = self._generator_for(Choices())
-        package = generator.packages[0] if isinstance(generator, Reader) else generator.token_program(tokens)
-        packages.copy(package, Path(folder))
+        saved.write(self._generator_for(Choices.named(choices)).programs(tokens), Path(folder))
 
     def compile_for(self, inputs: Mapping[str, Any] | Sequence[Any]) -> Package:
         """Compile for inputs of these shapes now, calibrating on them, and return the package."""

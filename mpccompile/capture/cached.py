@@ -116,6 +116,33 @@ class ReadToken(nn.Module):
         return _answer(self.model, cache, input_ids=input_ids, position_ids=position_ids, attention_mask=attention_mask)
 
 
+class ReadOn(nn.Module):
+    """Reads the next token of B texts, and leaves its hidden state in the place of logits.
+
+    Args:
+        model: A causal language model of transformers.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, input_ids: Tensor, position_ids: Tensor, attention_mask: Tensor | None = None, **cache: Tensor
+    ) -> dict[str, Tensor]:
+        """Return ``hidden`` [B, 1, d], and the token's row [B, H, 1, D] of each layer.
+
+        Args:
+            input_ids: The token [B, 1].
+            position_ids: Its position [B, 1].
+            attention_mask: 1 where the cache is filled, and for the token itself: [B, L + 1]. Constant attention needs
+                none.
+            cache: Rows [B, H, L, D] by name.
+        """
+        masked = {} if attention_mask is None else {"attention_mask": attention_mask}
+        return read_layers(self.model, cache, input_ids=input_ids, position_ids=position_ids, **masked)
+
+
 def check_causal(model: nn.Module) -> None:
     """Refuse a model that is no decoder with a cache.
 

@@ -95,3 +95,11 @@ class TellChosen(nn.Module):
         """
         last = {LAST: _likeliest(self.model, hidden, position_ids[0, -1:])}
         return last if chosen is None else {EARLIER: chosen.index_select(1, position_ids[0]), **last}
+
+
+class TellAll(nn.Module):
+    """Tells the tokens that were chosen."""
+
+    def forward(self, chosen: Tensor, position_ids: Tensor) -> Tensor:
+        """Return those of [B, L, 1] at positions [1, n]: [B, n, 1]."""
+        return chosen.index_select(1, position_ids[0])

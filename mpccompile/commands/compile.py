@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from mpccompile.commands.parameters import Arrays, AsJson, Force, Gelu, Output, Pairs, Softmax, Target, Tolerance
+from mpccompile.commands.parameters import (
+    Arrays,
+    AsJson,
+    Force,
+    Gelu,
+    Output,
+    Pairs,
+    Selections,
+    Softmax,
+    Target,
+    Tolerance,
+)
 
 
 def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
@@ -36,6 +47,9 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
             show_default=False,
         ),
     ] = None,
+    selection: Annotated[
+        Selections, typer.Option(help="Who sees the tokens of a text: the client, or nobody before it is complete.")
+    ] = Selections.CLIENT,
     force: Force = False,
     json: AsJson = False,
 ) -> None:
@@ -65,7 +79,9 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
         if tokens is not None:
             from mpccompile.private import PrivateModel
 
-            PrivateModel(model, chosen, compiler.passes_for(chosen), [inputs]).save_generator(folder, tokens)
+            PrivateModel(model, chosen, compiler.passes_for(chosen), [inputs]).save_generator(
+                folder, tokens, selection=selection.value
+            )
             name = type(model).__name__
             if json:
                 show.as_json({"folder": str(folder), "name": name, "tokens": tokens})

@@ -40,7 +40,8 @@ def generate(  # noqa: PLR0913, PLR0917 - each is an option of the command
 ) -> None:
     """Let a package go on with a text privately, in two parties and a dealer on this machine.
 
-    The client picks each token from the logits that it alone learns. What was written is not lost when a party is: it
+    The client picks each token from the logits that it alone learns; of a package that was compiled with --selection
+    secret it learns the text when it is complete. What was written is not lost when a party is: it
     stands on the screen, or in the JSON's "ids".
 
     Example: mpccompile generate writer.mpc --tokenizer FOLDER --prompt 'def main('

@@ -31,6 +31,13 @@ Arrays = Annotated[
 ]
 
 
+class Selections(Enum):
+    """Who sees the tokens of a text."""
+
+    CLIENT = "client"
+    SECRET = "secret"
+
+
 class Targets(Enum):
     """What code a compilation emits."""
 

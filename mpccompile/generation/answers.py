@@ -76,8 +76,8 @@ class AnswerGenerator:
                 text.end()
             return text.ids
 
-    def token_program(self, rows: int) -> Package:
-        """Refuse to make a package of one program: the source takes another one.
+    def programs(self, rows: int) -> dict[str, Package]:
+        """Refuse to make a package: the lengths of source and answer are not one number.
 
         Raises:
             OptionError: Always.

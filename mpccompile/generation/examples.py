@@ -11,6 +11,8 @@ from mpccompile.capture.cached import ROW_AXIS, ReadPrompt
 from mpccompile.capture.from_torch import as_for_inference
 from mpccompile.merge.reuse import StartText
 
+PUBLIC = ("input_ids", "position_ids", "attention_mask")
+"""What the program that reads a token takes besides the cache."""
 PLACES = 12
 """How many positions of each text calibrate the program that reads a token."""
 
@@ -67,6 +69,17 @@ def tokens_of(
     for ids, held, place in _places(ReadPrompt(model), texts, batch, capacity, first):
         cache = {name: value for name, value in held.items() if name != "logits"}
         yield {**token_inputs(ids[:, place : place + 1], place, capacity), **filled(cache, place, capacity)}
+
+
+def hidden_tokens_of(model: nn.Module, texts: Sequence[Tensor], capacity: int) -> Iterator[dict[str, Tensor]]:
+    """Yield inputs of the program that reads a token of one text for its hidden state, at places spread over each."""
+    for ids, held, place in _places(ReadPrompt(model), texts, 1, capacity, 0):
+        cache = {name: value for name, value in held.items() if name != "logits"}
+        public = token_inputs(ids[:, place : place + 1], place, capacity)
+        if not any(name.startswith("key_") for name in cache):
+            # Constant attention weighs by position alone.
+            del public["attention_mask"]
+        yield {**public, **filled(cache, place, capacity)}
 
 
 def choices_of(model: nn.Module, texts: Sequence[Tensor], batch: int, capacity: int) -> Iterator[dict[str, Tensor]]:

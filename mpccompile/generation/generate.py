@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from mpccompile import compiler
 from mpccompile.capture.cached import ReadPrompt, ReadToken, cache_names
-from mpccompile.errors import MpcCompileError, OptionError
+from mpccompile.errors import MpcCompileError
 from mpccompile.generation.examples import continued, prompts_of, token_inputs, tokens_of
 from mpccompile.generation.prompts import whole
-from mpccompile.generation.requests import check_compilable, check_prompt
+from mpccompile.generation.requests import check_compilable, check_prompt, check_rows
 from mpccompile.generation.text import Text
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ class Recipe:
         most, rows = self.setting("max_position_embeddings"), max(rows, self.least_rows)
         rounded = -(-rows // CAPACITY_STEP) * CAPACITY_STEP
         return rounded if most is None else max(rows, min(rounded, most - 1))
+
+    def texts(self, rows: int) -> list[Tensor]:
+        """Return the example prompts with the plain model's continuation, of up to ``rows`` tokens."""
+        prompts = [prompt[:, : rows - 1] for prompt in self.examples]
+        return continued(self.model, prompts, min(CALIBRATION_TOKENS, rows - max(p.shape[1] for p in prompts)))
 
     def setting(self, name: str) -> int | None:
         """Return a number of the model's configuration, or None where it has none of that name."""
@@ -107,22 +112,17 @@ class Generator:
                 text.end()
             return text.ids
 
-    def token_program(self, rows: int) -> Package:
+    def programs(self, rows: int) -> dict[str, Package]:
         """Return a program that reads the tokens of one text of up to ``rows`` tokens, from the first on.
 
         Raises:
             OptionError: If there are no example prompts, or the model has fewer positions.
         """
-        if not self._recipe.examples:
-            raise OptionError("generation is calibrated on example prompts, and there are none", hint="Give some.")
-        most = self._recipe.setting("max_position_embeddings")
-        if not 1 < rows <= (rows if most is None else most):
-            raise OptionError(f"a text of {rows} tokens does not fit the model's {most} positions")
-        prompts = [prompt[:, : rows - 1] for prompt in self._recipe.examples]
-        texts = continued(self._recipe.model, prompts, min(CALIBRATION_TOKENS, rows - max(p.shape[1] for p in prompts)))
+        check_rows(self._recipe, rows)
         layers = self._recipe.setting("num_hidden_layers") or 0
+        limits = dict.fromkeys(cache_names(layers), 1.0)
         with self._lock:
-            return self._compile_token(texts, 1, rows - 1, dict.fromkeys(cache_names(layers), 1.0), first=0)
+            return {"": self._compile_token(self._recipe.texts(rows), 1, rows - 1, limits, first=0)}
 
     def _steps(self, text: Text, prompt: Package, token: Package) -> None:
         (logits,) = self._run(prompt, {"input_ids": text.ids}, 0)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from mpccompile.errors import InputError, MpcCompileError, OptionError
+from mpccompile.errors import MpcCompileError, OptionError
 from mpccompile.generation.examples import token_inputs
 from mpccompile.generation.prompts import whole
-from mpccompile.generation.requests import check_ids
+from mpccompile.generation.requests import check_for_package
 from mpccompile.generation.text import Text
 
 if TYPE_CHECKING:
@@ -50,6 +50,10 @@ class Reader:
         """The one program."""
         return (self._package,)
 
+    def programs(self, _rows: int) -> dict[str, Package]:
+        """Return the program as it is."""
+        return {"": self._package}
+
     def generate(self, input_ids: Tensor, choices: Choices, attention_mask: Tensor | None = None) -> Tensor:
         """Return the prompt [1, T] and what follows it, [1, T + new].
 
@@ -79,15 +83,6 @@ class Reader:
             raise OptionError(
                 "the client picks the tokens of a package's texts",
                 where="argument selection",
-                hint="Generate from the model to have them chosen in secret.",
+                hint="Compile one with --selection secret to have them chosen by the parties.",
             )
-        check_ids(ids, self._vocabulary)
-        if ids.shape[0] != 1:
-            raise InputError("a package writes one text at a time", where="argument input_ids", hint="Give one row.")
-        if ids.shape[1] + choices.max_new_tokens > self._most:
-            raise InputError(
-                f"a prompt of {ids.shape[1]} tokens and {choices.max_new_tokens} new ones are more than the"
-                f" {self._most} that the package was compiled for",
-                where="arguments input_ids and max_new_tokens",
-                hint="Shorten the prompt, ask for fewer tokens, or compile it with a larger --generate.",
-            )
+        check_for_package(ids, choices, self._vocabulary, self._most)

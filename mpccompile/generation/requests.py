@@ -87,3 +87,34 @@ def check_ids(ids: Tensor, vocabulary: int | None) -> None:
             where="argument input_ids",
             hint="Use the tokenizer that belongs to the model.",
         )
+
+
+def check_for_package(ids: Tensor, choices: Choices, vocabulary: int | None, rows: int) -> None:
+    """Refuse a prompt that a package of texts of up to ``rows`` tokens cannot continue.
+
+    Raises:
+        InputError: If it is empty, too long or more than one, or an id is outside the vocabulary.
+    """
+    check_ids(ids, vocabulary)
+    if ids.shape[0] != 1:
+        raise InputError("a package writes one text at a time", where="argument input_ids", hint="Give one row.")
+    if ids.shape[1] + choices.max_new_tokens > rows:
+        raise InputError(
+            f"a prompt of {ids.shape[1]} tokens and {choices.max_new_tokens} new ones are more than the {rows} that the"
+            " package was compiled for",
+            where="arguments input_ids and max_new_tokens",
+            hint="Shorten the prompt, ask for fewer tokens, or compile it with a larger --generate.",
+        )
+
+
+def check_rows(recipe: Recipe, rows: int) -> None:
+    """Refuse to compile a package of texts that the model has no room for, or that nothing can be calibrated on.
+
+    Raises:
+        OptionError: If there are no example prompts, or the model has fewer positions.
+    """
+    if not recipe.examples:
+        raise OptionError("generation is calibrated on example prompts, and there are none", hint="Give some.")
+    most = recipe.setting("max_position_embeddings")
+    if not 1 < rows <= (rows if most is None else most):
+        raise OptionError(f"a text of {rows} tokens does not fit the model's {most} positions")

@@ -65,6 +65,10 @@ class ReuseGenerator(Unopened):
         example = {HIDDEN: hidden, "position_ids": self.places(length, new_tokens)}
         return TellTokens(self._recipe.model), example, {HIDDEN: dict(step.output.resident)[HIDDEN]}
 
+    def whole_end(self, step: Package, _rows: int) -> tuple[nn.Module, Inputs, dict[str, float]]:
+        """Return the head for one position, of which the client asks for each."""
+        return self.end(step, 1, 1)
+
     def places(self, length: int, new_tokens: int) -> Tensor:
         """Return the positions whose hidden states tell the new tokens: from the prompt's last one on."""
         return torch.arange(length - 1, length - 1 + new_tokens).unsqueeze(0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mpccompile.capture.cached import HIDDEN
-from mpccompile.capture.chosen import CHOSEN, ChooseToken, StartChoosing, TellChosen
+from mpccompile.capture.chosen import CHOSEN, ChooseToken, StartChoosing, TellAll, TellChosen
 from mpccompile.generation.examples import choices_of, continued
 from mpccompile.generation.generate import CALIBRATION_TOKENS
 from mpccompile.generation.unopened import Inputs, Unopened
@@ -61,6 +61,11 @@ class SecretGenerator(Unopened):
             example[CHOSEN] = torch.zeros(batch, rows, 1)
         limits = {name: limit for name, limit in step.output.resident if name in example}
         return TellChosen(self._recipe.model), example, limits
+
+    def whole_end(self, step: Package, rows: int) -> tuple[nn.Module, Inputs, dict[str, float]]:
+        """Return what tells all tokens there can be: a step of each was taken by then."""
+        example = {CHOSEN: torch.zeros(1, rows, 1), "position_ids": torch.arange(rows).unsqueeze(0)}
+        return TellAll(), example, {CHOSEN: dict(step.output.resident)[CHOSEN]}
 
     def places(self, length: int, new_tokens: int) -> Tensor:
         """Return the positions of the tokens that were chosen; if there were none, that of the last hidden state."""

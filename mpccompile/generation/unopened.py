@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from mpccompile import compiler
-from mpccompile.capture.cached import HIDDEN
-from mpccompile.errors import MpcCompileError, OptionError
-from mpccompile.generation.examples import prompts_of
+from mpccompile.capture.cached import HIDDEN, ReadOn
+from mpccompile.errors import MpcCompileError
+from mpccompile.generation.examples import PUBLIC, hidden_tokens_of, prompts_of
 from mpccompile.generation.generate import takes
 from mpccompile.generation.prompts import whole
-from mpccompile.generation.requests import check_compilable, check_prompt
+from mpccompile.generation.requests import check_compilable, check_prompt, check_rows
 from mpccompile.generation.text import Text
 from mpccompile.options import EXACT, REPLACED, Options
 
@@ -80,17 +80,25 @@ class Unopened(ABC):
                 text.end()
             return text.ids
 
-    def token_program(self, rows: int) -> Package:
-        """Refuse to make a package of one program: there are three.
+    def programs(self, rows: int) -> dict[str, Package]:
+        """Return programs for one text of up to ``rows`` tokens: what reads a token, what goes on, and what tells.
 
         Raises:
-            OptionError: Always.
+            OptionError: If there are no example prompts, or the model has fewer positions.
         """
-        raise OptionError(
-            f"a package that generates {rows} tokens cannot go on from hidden states",
-            where="option generation",
-            hint="Leave the option out, or generate from the model.",
-        )
+        check_rows(self._recipe, rows)
+        texts, shortest = self._recipe.texts(rows), min(prompt.shape[1] for prompt in self._recipe.examples)
+        with self._lock:
+            tokens = list(hidden_tokens_of(self._recipe.model, texts, rows - 1))
+            names = [name for name in tokens[0] if name not in PUBLIC]
+            limits = dict.fromkeys((HIDDEN, *names), 1.0)
+            read = self.compiled(ReadOn(self._recipe.model), tokens, limits, folder="read")
+            prompts = list(prompts_of(texts, (1, min(shortest, rows - 1))))
+            examples = self.step_examples(prompts, rows - 1)
+            step = self.compiled(self.step(), examples, self.step_limits(read), folder="step")
+            module, example, limits = self.whole_end(step, rows)
+            end = self.compiled(module, [example], limits, self._plain, folder="end")
+            return {"": read, "step": step, "end": end}
 
     @abstractmethod
     def check(self, choices: Choices) -> None:
@@ -115,6 +123,10 @@ class Unopened(ABC):
     @abstractmethod
     def end(self, step: Package, length: int, new_tokens: int) -> tuple[nn.Module, Inputs, dict[str, float]]:
         """Return what tells the client of a text, inputs for it, and the limits of those that stay with the parties."""
+
+    @abstractmethod
+    def whole_end(self, step: Package, rows: int) -> tuple[nn.Module, Inputs, dict[str, float]]:
+        """Return the same for texts of any length of up to ``rows`` tokens."""
 
     @abstractmethod
     def places(self, length: int, new_tokens: int) -> Tensor:
@@ -150,10 +162,13 @@ class Unopened(ABC):
         key = (count, capacity, new_tokens)
         if key not in self._ends or not takes(self._ends[key], step):
             module, example, limits = self.end(step, length, new_tokens)
-            # A head has none of the functions that options may replace, and a pattern that matches nothing is refused.
-            plain = Options.merged(self._recipe.options, dict.fromkeys(REPLACED, EXACT))
-            self._ends[key] = self.compiled(module, [example], limits, plain)
+            self._ends[key] = self.compiled(module, [example], limits, self._plain)
         return start, step, self._ends[key]
+
+    @property
+    def _plain(self) -> Options:
+        """A head has none of the functions that options may replace, and a pattern that matches nothing is refused."""
+        return Options.merged(self._recipe.options, dict.fromkeys(REPLACED, EXACT))
 
     def _texts(self, ids: Tensor) -> list[Tensor]:
         return [example for example in self._recipe.examples if example.shape[1] >= ids.shape[1]] or [ids]
@@ -169,15 +184,15 @@ class Unopened(ABC):
         examples: Sequence[Inputs],
         resident: Mapping[str, float],
         options: Options | None = None,
+        folder: str = "",
     ) -> Package:
         """Compile one of the programs, for inputs shaped like the first example."""
         recipe = self._recipe
-        folder = recipe.folder / f"{self.prefix}{len(self.packages)}"
         first, *others = examples
         return compiler.build(
             reader,
             first,
-            folder,
+            recipe.folder / f"{self.prefix}{folder or len(self.packages)}",
             options=options or recipe.options,
             passes=recipe.passes,
             calibration=others,

@@ -150,10 +150,18 @@ def test_an_unknown_way_to_generate_is_refused():
         mpccompile.compile(model_of(), generation="er")
 
 
-def test_there_is_no_package_of_it(tmp_path):
-    private = mpccompile.compile(model_of("affine"), generation="reuse")
-    with pytest.raises(OptionError, match="option generation"):
-        private.save_generator(tmp_path / "package", 20)
+@pytest.mark.parametrize("form", [None, "affine"])
+def test_a_package_goes_on_as_the_plain_loop_does(form, tmp_path):
+    model, prompt = model_of(form), encoded("def mul(")
+    examples = [{"input_ids": encoded("def add(a, b)")}]
+    mpccompile.compile(model, generation="reuse", example_inputs=examples).save_generator(tmp_path / "writer", 24)
+    with mpccompile.load(tmp_path / "writer") as package:
+        text = package.generate(prompt, max_new_tokens=6)
+        with pytest.raises(InputError, match="compiled for"):
+            package.generate(prompt, max_new_tokens=17)
+        with pytest.raises(OptionError, match="selection"):
+            package.generate(prompt, max_new_tokens=2, selection="secret")
+    assert torch.equal(text, continued(model, prompt, 6))
 
 
 def test_a_party_lost_on_the_way_leaves_the_prompt(monkeypatch):
