@@ -116,8 +116,10 @@ class Diagnosis:
 def _verdict(stage: Stage) -> str:
     if stage.broke:
         return "BROKEN"
-    changes = f", {stage.changes} changes" if stage.changes else ""
-    return f"ok{changes}" if stage.error is not None else f"changes answers on purpose{changes}"
+    if not stage.changes:
+        return "ok"
+    told = "1 change" if stage.changes == 1 else f"{stage.changes} changes"
+    return f"ok, {told}" if stage.error is not None else f"changes answers on purpose, {told}"
 
 
 def _told(broken: Broken) -> list[str]:

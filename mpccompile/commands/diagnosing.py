@@ -41,9 +41,10 @@ class Question:
     replaced: dict[str, list[str] | None]
 
 
-def diagnose(question: Question, output: Path | None, *, as_json: bool) -> None:
+def diagnose(question: Question, output: Path | None, *, as_json: bool, browse: bool) -> None:
     """Print what is found, write the page if one is asked for, and end with 1 if a pass breaks the model."""
     from mpccompile.commands import show
+    from mpccompile.commands.pictures import open_page
 
     with show.stages("starting") as status:
         from mpccompile.commands import files
@@ -65,6 +66,8 @@ def diagnose(question: Question, output: Path | None, *, as_json: bool) -> None:
         typer.echo(diagnosis.text(), nl=False)
         if output is not None:
             typer.echo(f"written to {output}")
+    if browse and output is not None:
+        open_page(output)
     if diagnosis.broken:
         raise typer.Exit(1)
 

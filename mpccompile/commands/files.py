@@ -173,21 +173,21 @@ def _write_npz(path: Path, tensors: Mapping[str, Tensor]) -> None:
                 np.lib.format.write_array(file, tensor.numpy(), allow_pickle=False)
 
 
-def check_writable(path: Path | None) -> None:
+def check_writable(path: Path | None, hint: str = "Choose another file.") -> None:
     """Find out before a long run that its outputs have no place.
 
     Raises:
-        InputError: If the folder does not exist, cannot be written to or is on a full disk, or the path is one itself.
+        OptionError: If the folder does not exist, cannot be written to or is on a full disk, or the path is one itself.
     """
     if path is None:
         return
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise InputError("there is no such folder", where=str(path.parent))
+        raise OptionError("there is no such folder", where=str(path.parent), hint="Make it first.")
     if path.is_dir():
-        raise InputError("this is a folder, and a file is to be written", where=str(path), hint="Name a file in it.")
+        raise OptionError("this is a folder, and a file is to be written", where=str(path), hint="Name a file in it.")
     if not os.access(path if path.exists() else folder, os.W_OK):
-        raise InputError("nothing can be written there", where=str(path), hint="Choose another file.")
+        raise OptionError("nothing can be written there", where=str(path), hint=hint)
     if path.exists() and not path.is_file():
         # A device or a pipe.
         return
@@ -199,7 +199,7 @@ def check_writable(path: Path | None) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         what = f"nothing can be written there ({error.strerror})"
-        raise InputError(what, where=str(path), hint="Make room, or choose another file.") from error
+        raise OptionError(what, where=str(path), hint="Make room, or choose another file.") from error
 
 
 def check_empty(folder: Path, *, force: bool) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from mpccompile.commands import files
-from mpccompile.errors import InputError
+from mpccompile.errors import InputError, OptionError
 
 OUTPUTS = {"logits": torch.arange(3.0)}
 
@@ -49,5 +49,5 @@ def test_a_full_disk_is_found_before_the_run(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
     files.check_writable(Path(os.devnull))
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"nothing can be written there \(No space left on device\).* Make room"):
+    with pytest.raises(OptionError, match=r"nothing can be written there \(No space left on device\).* Make room"):
         files.check_writable(tmp_path / "new.npz")
