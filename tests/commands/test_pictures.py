@@ -189,6 +189,24 @@ def test_debug_prints_json_and_marks_the_place_on_the_page(call, tmp_path):
     assert json.loads(text)["broken"] == [broken]
 
 
+def lose_all_numbers(program):
+    """A pass for --debug whose graph has no ranges, so that it cannot be drawn."""
+    edit = edited(program)
+    node = next(node for node in edit.nodes if node.target is ops.linear)
+    weight = node.args[1]
+    edit.change(node, weight=edit.weight(weight, node, edit.data(weight) * float("nan")))
+    return edit.done()
+
+
+def test_debug_tells_what_it_found_where_that_cannot_be_drawn(call, tmp_path):
+    arguments = [f"{HERE}:sample", "--debug", "--pass", f"{HERE}:lose_all_numbers", "-o", tmp_path / "page.html"]
+    code, said, wrong = call(*arguments)
+    assert code == 1
+    assert "lose_all_numbers           BROKEN" in said
+    assert "what the pass left cannot be drawn" in wrong
+    assert "written" not in said
+
+
 def test_debug_opens_its_page(call, tmp_path, monkeypatch):
     opened = []
     monkeypatch.setattr("typer.launch", lambda url: opened.append(url) or 0)

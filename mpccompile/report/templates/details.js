@@ -40,8 +40,10 @@ function detailValue() {
       secret !== null && chip(secret ? "secret" : "public", secret ? "secret" : "public"),
       critical && chip("critical", "\u25c6 critical path"),
       kind && chip(kind, `${SIGNS[kind]} ${kind}`),
+      row && isWrong(row.name, stage) && chip("wrong", `${WRONG} wrong first`),
     ],
     [
+      ["broken", row && isWrong(row.name, stage) ? `${drawn.stage} ${drawn.what}; this value ${wrongText(drawn)}` : ""],
       ["why", kind ? reasonOf(passOf(stage), row.name) : ""],
       ["instead", kind === "removed" ? placeTaken(row.name) : ""],
       ["shape", shapeText(row ? row.shape : statement.shape)],

@@ -238,6 +238,14 @@ def test_search_finds_what_there_is_and_leads_there(tab, shown):
     assert not tab.locator("#found").is_visible()
 
 
+def test_enter_leads_to_an_operation_of_the_name_before_a_pass_of_it(tab, shown):
+    tab.keyboard.press("/")
+    tab.keyboard.type("gelu")
+    tab.keyboard.press("Enter")
+    first = next(row for row in shown["statements"] if row["op"] == "gelu")
+    assert box(tab, f"n:{first['node']}").get_attribute("aria-current") == "true"
+
+
 def test_the_graph_is_walked_with_the_keys_alone(tab):
     focused = "document.activeElement.dataset.key || document.activeElement.id"
     for _ in range(40):
@@ -261,6 +269,22 @@ def test_the_graph_is_walked_with_the_keys_alone(tab):
     assert tab.evaluate(focused) == f"g:{LAYERS[0]}"
     tab.keyboard.press("Enter")
     assert box(tab, f"g:{LAYERS[0]}").get_attribute("aria-expanded") == "false"
+
+
+def test_what_is_chosen_or_has_the_focus_is_outlined_where_a_pass_changed_it(tab, shown):
+    index, stage = next((index, each) for index, each in enumerate(shown["graph"]["stages"]) if each["changed"])
+    go_to(tab, index)
+    tab.locator("#open-all").click()
+    name = shown["graph"]["rows"][stage["changed"][0][1]]["name"]
+    card = box(tab, f"n:{name}").locator(".card")
+    stroke = "each => getComputedStyle(each).strokeWidth"
+    before = card.evaluate(stroke)
+    box(tab, f"n:{name}").click()
+    assert card.evaluate(stroke) != before
+    chosen = card.evaluate(stroke)
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("ArrowUp")
+    assert tab.locator("#picture .node.changed:focus-visible .card").first.evaluate(stroke) != chosen
 
 
 def test_the_critical_path_stands_out(tab):
