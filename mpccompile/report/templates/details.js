@@ -44,7 +44,7 @@ function detailValue() {
     ],
     [
       ["broken", row && isWrong(row.name, stage) ? `${drawn.stage} ${drawn.what}; this value ${wrongText(drawn)}` : ""],
-      ["why", kind ? reasonOf(passOf(stage), row.name) : ""],
+      ["why", kind ? reasonOf(stage, row.name) : ""],
       ["instead", kind === "removed" ? placeTaken(row.name) : ""],
       ["shape", shapeText(row ? row.shape : statement.shape)],
       ...(stage === LAST && statement ? planned(statement) : entry ? estimated(entry) : []),
@@ -77,7 +77,7 @@ function historyList(name) {
   for (const [index, kind] of lifeOf(name)) {
     const pass = passOf(index);
     const made = element("li", {}, pass ? `${kind} by ` : "", link(pass ? stageName(index) : "captured from the model", () => goToStage(index)));
-    if (pass) made.append(`: ${reasonOf(pass, name)}`);
+    if (pass) made.append(`: ${reasonOf(index, name)}`);
     list.append(made);
   }
   return list.childNodes.length ? list : "";

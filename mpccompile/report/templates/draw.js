@@ -79,7 +79,7 @@ function drawNode(item) {
   if (kind !== "kept") parts.push(badge(kind, width));
   const wrong = isWrong(row.name, stage);
   if (wrong) parts.push(wrongBadge());
-  const why = kind === "kept" ? "" : `${kind} by ${stageName(stage)}: ${reasonOf(passOf(stage), row.name)}`;
+  const why = kind === "kept" ? "" : `${kind} by ${stageName(stage)}: ${reasonOf(stage, row.name)}`;
   const title = input ? `input ${row.name}` : row.op;
   const told = [title, item.label, shapeText(row.shape), secrecy, cost, critical ? "on the critical path" : "", why, wrong ? wrongText(drawn) : ""];
   return button(item, ["node", secrecy, kind, critical && "critical", input && "input", wrong && "wrong"], told, ...parts);

@@ -124,7 +124,7 @@ function change(kind, row, was) {
   const made = element("div", { class: `change ${kind}` }, title);
   if (was) made.append(element("code", {}, element("s", {}, was.text)));
   made.append(element("code", {}, row.text));
-  const why = reasonOf(passOf(stage), row.name);
+  const why = reasonOf(stage, row.name);
   if (why !== passOf(stage).reason) made.append(element("div", {}, why));
   return made;
 }
