@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mpccompile import approximations
 from mpccompile.atomic import replacing
+from mpccompile.capture.from_onnx.names import identifier
 from mpccompile.codegen import package as packages
 from mpccompile.data.table import Named
 from mpccompile.errors import InputError, MpcCompileError, OptionError
@@ -134,6 +135,19 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
         # A damaged file makes numpy raise what its parsers do: of zip, of zlib, of Python itself.
         raise InputError("this is not an .npz file of numbers", where=str(path), hint="Use numpy.savez.") from error
     return {name: tensor.float() if tensor.dtype in _NARROWED else tensor for name, tensor in tensors.items()}
+
+
+def read_inputs(path: Path, package: Package) -> dict[str, Tensor]:
+    """Read a package's inputs: under its names, or those that the ONNX file has in their place, such as ``input.1``.
+
+    Raises:
+        InputError: If the file cannot be read, or holds something else than numbers.
+    """
+    known = {spec.name for spec in package.inputs}
+    arrays = read_arrays(path)
+    plain = {name: identifier(name) for name in arrays}
+    renamed = {name: to for name, to in plain.items() if name not in known and to in known and to not in arrays}
+    return {renamed.get(name, name): value for name, value in arrays.items()}
 
 
 def write_arrays(path: Path, tensors: Mapping[str, Tensor]) -> None:
