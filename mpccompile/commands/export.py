@@ -46,7 +46,7 @@ def export(  # noqa: PLR0913, PLR0917 - a flag each
     force: Force = False,
     json: AsJson = False,
 ) -> None:
-    """Compile an ONNX file and write the package to a folder, for run, profile and evaluate.
+    """Compile an ONNX file and write the package to a folder, for run, profile, show and evaluate.
 
     Example: mpccompile export bert.onnx -o bert.mpc --input-shape input_ids=1,128 --data examples.npz
 

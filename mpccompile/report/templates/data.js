@@ -38,11 +38,20 @@ function seconds(value) {
   return value >= 1 ? `${value.toFixed(2)} s` : `${(value * 1000).toFixed(value >= 0.1 ? 0 : 2)} ms`;
 }
 
-// The layer a module is in: down to the first number in its path, or else its first two parts.
+// How many parts all modules' paths begin with: one, where a model was wrapped to be exported.
+function sharedParts(paths) {
+  const split = paths.filter(Boolean).map((path) => path.split("."));
+  if (!split.length) return 0;
+  const differs = split[0].findIndex((part, index) => split.some((parts) => parts[index] !== part));
+  return differs < 0 ? 0 : differs;
+}
+const SHARED = sharedParts(data.statements.map((statement) => statement.module));
+
+// The layer a module is in: down to the first number in its path, or else the first two parts that are its own.
 function layerOf(path) {
   const parts = path.split(".");
   const number = parts.findIndex((part) => /^\d+$/.test(part));
-  return parts.slice(0, (number < 0 ? 1 : number) + 1).join(".");
+  return parts.slice(0, (number < 0 ? SHARED + 1 : number) + 1).join(".");
 }
 
 // Every value has a line of model.py; those that send or hold shares are statements, numbered in the order of the program.

@@ -52,8 +52,10 @@ function curve(points) {
 }
 
 function head(points) {
-  const [x, y] = points[points.length - 1];
-  return `M${(x - 4).toFixed(1)} ${(y - 7).toFixed(1)}L${(x + 4).toFixed(1)} ${(y - 7).toFixed(1)}L${x.toFixed(1)} ${y.toFixed(1)}Z`;
+  const [[, from], [x, y]] = points.slice(-2);
+  // What leads back up arrives at a box from below, where a closed group has its edges.
+  const [tip, wide] = y < from ? [y + 4, y + 11] : [y, y - 7];
+  return `M${(x - 4).toFixed(1)} ${wide.toFixed(1)}L${(x + 4).toFixed(1)} ${wide.toFixed(1)}L${x.toFixed(1)} ${tip.toFixed(1)}Z`;
 }
 
 // A box that can be focused and chosen; `marks` are its classes and `told` is what a screen reader says.

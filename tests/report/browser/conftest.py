@@ -82,7 +82,8 @@ def visit(browser, address):
         tab.set_default_timeout(5000)
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.on("console", lambda message: wrong.append(message.text))
-        tab.goto(address)
+        # A busy machine may take its time to start a page.
+        tab.goto(address, timeout=30000)
         pages.add(address)
         return tab
 

@@ -149,6 +149,25 @@ def test_boxes_do_not_lie_on_each_other(tab):
             assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
 
 
+def test_an_arrow_that_leads_back_up_arrives_from_below(tab):
+    ends = "points => head(points).match(/[-\\d.]+ [-\\d.]+/g).map((pair) => Number(pair.split(' ')[1]))"
+    assert tab.evaluate(ends, [[0, 0], [0, 50]]) == [43, 43, 50]
+    *wide, tip = tab.evaluate(ends, [[0, 90], [0, 50]])
+    assert min(wide) > tip >= 50
+
+
+def test_a_wrapper_around_the_model_is_no_layer(visit, shown, tmp_path):
+    def wrapped(rows):
+        return [row | {"module": f"m.{row['module']}"} for row in rows]
+
+    graph = shown["graph"] | {"rows": wrapped(shown["graph"]["rows"])}
+    path = tmp_path / "show.html"
+    path.write_text(html_of(shown | {"statements": wrapped(shown["statements"]), "graph": graph}), encoding="utf-8")
+    tab = visit(path.as_uri())
+    keys = tab.locator("#picture .group").evaluate_all("all => all.map((each) => each.dataset.key)")
+    assert {"g:m.bert.embeddings", *(f"g:m.{layer}" for layer in LAYERS)} <= set(keys)
+
+
 def test_a_value_is_shown_with_its_line_and_the_line_with_its_value(tab, shown):
     index, row = next(each for each in enumerate(shown["statements"]) if each[1]["op"] == "attend")
     line = tab.locator(f"#line-{row['line']}")
