@@ -11,8 +11,9 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +31,9 @@ from mpccompile.commands.pictures import show
 from mpccompile.commands.profile import profile
 from mpccompile.commands.tune import tune
 from mpccompile.errors import MpcCompileError, OptionError, UnsupportedOp
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 app = typer.Typer(
     name="mpccompile",
@@ -115,7 +119,7 @@ def run(
 
         files.check_writable(output)
         package, private = files.open_package(folder, device)
-        inputs = files.read_arrays(arrays)
+        inputs = files.read_inputs(arrays, package)
         outputs, profiles = run_privately(package, private, inputs, repeat, status)
         if output is not None:
             files.write_arrays(output, outputs)
@@ -239,6 +243,8 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # By default nothing would be cleaned up: the parties would notice, but their folder would stay.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    told = sys.unraisablehook
+    sys.unraisablehook = partial(_not_lost, told)
     code: int | str | None
     try:
         app()
@@ -255,7 +261,27 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last resort
         _explain(error)
         code = 1
+    finally:
+        sys.unraisablehook = told
     _leave(code)
+
+
+AGAIN_SECONDS = 0.05
+
+
+def _not_lost(told: Callable[[UnraisableHookArgs], None], lost: UnraisableHookArgs) -> None:
+    """Interrupt again where Python drops an interrupt, as it does in callbacks of the import system."""
+    interrupted = issubclass(lost.exc_type, KeyboardInterrupt | SystemExit)
+    if not interrupted or threading.current_thread() is not threading.main_thread():
+        told(lost)
+        return
+    error = lost.exc_value or lost.exc_type()
+
+    def again(_number: int, _frame: object) -> None:
+        raise error
+
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
 
 
 NOT_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,7 +84,8 @@ class Diagnosis:
         allowed: Largest error of an output.
         stages: One for each pass, in order.
         broken: One for each pass that breaks the model, in order.
-        program: What the first of them made of the model; the last program where there is none.
+        program: What the first of them that left anything made of the model; the last program where there is none.
+        drawn: The number of that one among the broken; None where the program is whole.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Diagnosis:
     stages: tuple[Stage, ...]
     broken: tuple[Broken, ...]
     program: Program
+    drawn: int | None = None
 
     def text(self) -> str:
         """Return what was found, as text that is the same for the same model and passes."""
@@ -108,16 +111,28 @@ class Diagnosis:
         return {
             "name": self.name,
             "allowed": self.allowed,
-            "stages": [asdict(stage) for stage in self.stages],
-            "broken": [asdict(each) for each in self.broken],
+            "stages": [_plain(stage) for stage in self.stages],
+            "broken": self.broken_json(),
         }
+
+    def broken_json(self) -> list[dict[str, Any]]:
+        """Return the passes that break the model as JSON values."""
+        return [_plain(each) for each in self.broken]
+
+
+def _plain(found: Stage | Broken) -> dict[str, Any]:
+    """Return what was found as JSON values, which have no infinity."""
+    values = asdict(found)
+    return values | {"error": None if found.error is not None and not isfinite(found.error) else found.error}
 
 
 def _verdict(stage: Stage) -> str:
     if stage.broke:
         return "BROKEN"
-    changes = f", {stage.changes} changes" if stage.changes else ""
-    return f"ok{changes}" if stage.error is not None else f"changes answers on purpose{changes}"
+    if not stage.changes:
+        return "ok"
+    told = "1 change" if stage.changes == 1 else f"{stage.changes} changes"
+    return f"ok, {told}" if stage.error is not None else f"changes answers on purpose, {told}"
 
 
 def _told(broken: Broken) -> list[str]:
@@ -153,7 +168,7 @@ def diagnose(
     broken = [Broken(CAPTURED, f"is off by {gap:.1e} of the model's own outputs")] if gap > TOLERANCE else []
     chosen = compiler.stages_of(options, passes or ())
     names = stage_names([each.__name__ for each, _exact in chosen])
-    shown: Program | None = None
+    shown: tuple[Program, int] | None = None
     for name, (each, exact) in zip(names, chosen, strict=True):
         trial = _Trial(name, each, exact, program, values_of(program))
         after, found = trial.run()
@@ -162,10 +177,11 @@ def diagnose(
         stages.append(Stage(name, changes, error, found is not None))
         if found is not None:
             broken.append(found)
-            shown = shown or after
+            shown = shown or (None if after is None else (after, len(broken) - 1))
         elif after is not None:
             program = after
-    return Diagnosis(program.name, TOLERANCE, tuple(stages), tuple(broken), shown or program)
+    left, drawn = shown or (program, None)
+    return Diagnosis(left.name, TOLERANCE, tuple(stages), tuple(broken), left, drawn)
 
 
 @dataclass(frozen=True)

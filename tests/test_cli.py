@@ -156,6 +156,32 @@ def test_ctrl_c_exits_with_130(call, monkeypatch):
     assert "Traceback" not in said
 
 
+DROPPED = """
+import signal, time, weakref
+from mpccompile import cli
+
+class Thing:
+    pass
+
+def work():
+    thing = Thing()
+    seen = weakref.ref(thing, lambda _gone: signal.raise_signal(signal.{name}))
+    del thing
+    time.sleep(30)
+
+cli.app = work
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", -signal.SIGINT), ("SIGTERM", 128 + signal.SIGTERM)])
+def test_an_interrupt_that_python_drops_ends_it_all_the_same(name, code):
+    script = DROPPED.format(name=name)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=25)
+    assert done.returncode == code
+    assert "Exception ignored" not in done.stderr
+
+
 def test_a_mistake_of_ours_asks_for_a_report(call, monkeypatch):
     def stumble(*_arguments, **_options):
         raise IndexError("of ours")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -128,3 +130,18 @@ def test_answers_may_change_where_they_are_meant_to(sample):
 
 def test_the_text_is_the_same_each_time(sample):
     assert found(sample, lose_a_bias).text() == found(models.bert(), lose_a_bias).text()
+
+
+def lose_all_numbers(program):
+    """Make every value infinite or none."""
+    edit = edited(program)
+    node = next(node for node in edit.nodes if node.target is ops.linear)
+    edit.change(node, weight=edit.weight(node.args[1], node, edit.data(node.args[1]) * float("nan")))
+    return edit.done()
+
+
+def test_what_is_infinitely_wrong_is_json_all_the_same(sample):
+    told = found(sample, stumble, lose_all_numbers)
+    assert told.drawn == 1
+    assert json.loads(json.dumps(told.to_json(), allow_nan=False))["broken"][1]["error"] is None
+    assert "inf" in told.broken[1].what

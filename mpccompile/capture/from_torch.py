@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -229,11 +230,12 @@ def _graph(
 
 
 def _name_inputs(module: fx.GraphModule, given: Mapping[str, Any]) -> None:
-    """Give inputs the names of the arguments again: torch.export writes them in small letters."""
-    names = {name.lower(): name for name in given}
+    """Give inputs the names of the arguments again: torch.export writes them in small letters, and in ASCII."""
+    names = {re.sub(r"\W", "_", name.lower(), flags=re.ASCII): name for name in given}
     if len(names) < len(given):
         raise CaptureFailed(
-            f"Some of the inputs {', '.join(given)} differ in capital letters only", hint="Give them other names."
+            f"Some of the inputs {', '.join(given)} differ in capital letters, or in letters that are not ASCII, only",
+            hint="Give them other names.",
         )
     for node in module.graph.nodes:
         if node.op == "placeholder":

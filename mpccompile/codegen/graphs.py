@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -26,12 +26,14 @@ class Graphs:
         lines: Line of ``model.py`` of each call of the last stage, by its name.
         chain: Calls on the critical path of rounds, first to last.
         became: By stage, names of values that are gone, each with that of the value read in its place.
+        why: By stage, what rules say of their changes, each with the names of the values it is about.
     """
 
     stages: Mapping[str, Snapshot]
     lines: Mapping[str, int]
     chain: tuple[str, ...]
     became: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    why: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
 
 
 def to_json(program: Program, written: Rehearsed) -> str:
@@ -48,6 +50,7 @@ def to_json(program: Program, written: Rehearsed) -> str:
         "lines": dict(written.emitted.lines),
         "chain": list(written.chain),
         "became": _became(program),
+        "why": _why(program),
     }
     return json.dumps(value, sort_keys=True, separators=(",", ":")) + "\n"
 
@@ -57,7 +60,7 @@ def from_json(text: str) -> Graphs:
     value = json.loads(text)
     rows = [replace(Seen(**row), shape=tuple(row["shape"]), reads=tuple(row["reads"])) for row in value["rows"]]
     stages = {name: tuple(rows[number] for number in numbers) for name, numbers in value["stages"]}
-    return Graphs(stages, value["lines"], tuple(value["chain"]), value.get("became", {}))
+    return Graphs(stages, value["lines"], tuple(value["chain"]), value.get("became", {}), value.get("why", {}))
 
 
 def _stages(program: Program) -> dict[str, Snapshot]:
@@ -71,6 +74,14 @@ def _stages(program: Program) -> dict[str, Snapshot]:
 def _became(program: Program) -> dict[str, dict[str, str]]:
     names = stage_names([record.name for record in program.history])
     return {name: dict(record.became) for name, record in zip(names, program.history, strict=True) if record.became}
+
+
+def _why(program: Program) -> dict[str, dict[str, list[str]]]:
+    why: dict[str, dict[str, list[str]]] = {}
+    for stage, record in zip(stage_names([record.name for record in program.history]), program.history, strict=True):
+        for name, sentence in record.why:
+            why.setdefault(stage, {}).setdefault(sentence, []).append(name)
+    return why
 
 
 def stage_names(passes: list[str]) -> list[str]:

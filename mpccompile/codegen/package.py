@@ -295,8 +295,8 @@ def _manifest(program: Program, description: Mapping[str, Any], written: Rehears
 
 def _record_json(record: PassRecord) -> dict[str, Any]:
     """Return a record without its graphs, which have a file of their own, and without its time, which changes."""
-    values = asdict(replace(record, before=(), after=(), became=(), seconds=0.0))
-    return {name: value for name, value in values.items() if name not in ("before", "after", "became")}
+    values = asdict(replace(record, before=(), after=(), became=(), why=(), seconds=0.0))
+    return {name: value for name, value in values.items() if name not in ("before", "after", "became", "why")}
 
 
 def _input_json(spec: InputSpec) -> dict[str, Any]:

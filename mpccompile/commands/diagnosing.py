@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +41,10 @@ class Question:
     replaced: dict[str, list[str] | None]
 
 
-def diagnose(question: Question, output: Path | None, *, as_json: bool) -> None:
+def diagnose(question: Question, output: Path | None, *, as_json: bool, browse: bool) -> None:
     """Print what is found, write the page if one is asked for, and end with 1 if a pass breaks the model."""
     from mpccompile.commands import show
+    from mpccompile.commands.pictures import open_page
 
     with show.stages("starting") as status:
         from mpccompile.commands import files
@@ -56,15 +57,18 @@ def diagnose(question: Question, output: Path | None, *, as_json: bool) -> None:
         model, inputs = _model(question)
         status.update("running the passes")
         diagnosis = find(model, inputs, options, passes)
-        if output is not None:
-            status.update("writing the page")
-            _write(diagnosis, options, output)
+    # What was found comes first: not everything that a pass leaves can be drawn.
     if as_json:
         show.as_json(diagnosis.to_json())
     else:
         typer.echo(diagnosis.text(), nl=False)
-        if output is not None:
+    if output is not None:
+        with show.stages("writing the page"):
+            _write(diagnosis, options, output)
+        if not as_json:
             typer.echo(f"written to {output}")
+        if browse:
+            open_page(output)
     if diagnosis.broken:
         raise typer.Exit(1)
 
@@ -138,5 +142,5 @@ def _write(diagnosis: Diagnosis, options: Options, output: Path) -> None:
             raise PassFailed(f"what the pass left cannot be drawn ({type(error).__name__}: {error})") from error
         source = (package.folder / "model.py").read_text(encoding="utf-8")
         value: dict[str, Any] = picture(package, source, packages.read_graphs(package.folder))
-    value["broken"] = [asdict(each) for each in diagnosis.broken]
+    value |= {"broken": diagnosis.broken_json(), "drawn": diagnosis.drawn}
     write_page(output, value)

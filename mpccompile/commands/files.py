@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mpccompile import approximations
 from mpccompile.atomic import replacing
+from mpccompile.capture.from_onnx.names import identifier
 from mpccompile.codegen import package as packages
 from mpccompile.data.table import Named
 from mpccompile.errors import InputError, MpcCompileError, OptionError
@@ -136,6 +137,19 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.dtype in _NARROWED else tensor for name, tensor in tensors.items()}
 
 
+def read_inputs(path: Path, package: Package) -> dict[str, Tensor]:
+    """Read a package's inputs: under its names, or those that the ONNX file has in their place, such as ``input.1``.
+
+    Raises:
+        InputError: If the file cannot be read, or holds something else than numbers.
+    """
+    known = {spec.name for spec in package.inputs}
+    arrays = read_arrays(path)
+    plain = {name: identifier(name) for name in arrays}
+    renamed = {name: to for name, to in plain.items() if name not in known and to in known and to not in arrays}
+    return {renamed.get(name, name): value for name, value in arrays.items()}
+
+
 def write_arrays(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write named arrays to an .npz file, which appears whole or not at all.
 
@@ -173,21 +187,21 @@ def _write_npz(path: Path, tensors: Mapping[str, Tensor]) -> None:
                 np.lib.format.write_array(file, tensor.numpy(), allow_pickle=False)
 
 
-def check_writable(path: Path | None) -> None:
+def check_writable(path: Path | None, hint: str = "Choose another file.") -> None:
     """Find out before a long run that its outputs have no place.
 
     Raises:
-        InputError: If the folder does not exist, cannot be written to or is on a full disk, or the path is one itself.
+        OptionError: If the folder does not exist, cannot be written to or is on a full disk, or the path is one itself.
     """
     if path is None:
         return
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise InputError("there is no such folder", where=str(path.parent))
+        raise OptionError("there is no such folder", where=str(path.parent), hint="Make it first.")
     if path.is_dir():
-        raise InputError("this is a folder, and a file is to be written", where=str(path), hint="Name a file in it.")
+        raise OptionError("this is a folder, and a file is to be written", where=str(path), hint="Name a file in it.")
     if not os.access(path if path.exists() else folder, os.W_OK):
-        raise InputError("nothing can be written there", where=str(path), hint="Choose another file.")
+        raise OptionError("nothing can be written there", where=str(path), hint=hint)
     if path.exists() and not path.is_file():
         # A device or a pipe.
         return
@@ -199,7 +213,7 @@ def check_writable(path: Path | None) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         what = f"nothing can be written there ({error.strerror})"
-        raise InputError(what, where=str(path), hint="Make room, or choose another file.") from error
+        raise OptionError(what, where=str(path), hint="Make room, or choose another file.") from error
 
 
 def check_empty(folder: Path, *, force: bool) -> None:

@@ -77,7 +77,7 @@ def run_party(
     meeting = lines.meeting(address, update=update)
     package = _package(folder, str(rank))
     files.check_writable(output)
-    inputs = {} if arrays is None else files.read_arrays(arrays)
+    inputs = {} if arrays is None else files.read_inputs(arrays, package)
     if rank == 1:
         # Wrong inputs are told before the others are kept busy.
         PrivateModel.from_package(package).compile_for(inputs)

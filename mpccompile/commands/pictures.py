@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json as _json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mpccompile.commands.parameters import Arrays, Gelu, Pairs, Shapes, Softmax
-
-if TYPE_CHECKING:
-    from mpccompile.codegen.graphs import Graphs
 
 FILE = "show.html"
 
@@ -55,7 +52,8 @@ def show(  # noqa: PLR0913, PLR0917 - a flag each
 ) -> None:
     """Write a page that shows a package: its graph after each pass, its source and its costs.
 
-    The page is one file that needs no network. With --stage or --json nothing is written.
+    The page is one file that needs no network. With --stage or --json nothing is written: what there is goes to the
+    terminal.
 
     With --debug, PACKAGE.MODULE:FACTORY or an ONNX file takes the place of the folder, and --input and what follows are
     as for compile and export. Every pass is run and held to the model as it was captured. It ends with 1 if one breaks
@@ -68,49 +66,63 @@ def show(  # noqa: PLR0913, PLR0917 - a flag each
 
         replaced = {"gelu": gelu, "softmax": softmax}
         question = Question(str(folder), arrays, shapes or (), passes or (), pairs or [], replaced)
-        diagnose(question, output, as_json=json)
+        _expect_none("--debug has no use for it", {"--stage": stage, "--diff": diff, "--profile": profile})
+        if browse and output is None:
+            raise typer.BadParameter("with --debug it needs --output", param_hint="--open")
+        diagnose(question, output, as_json=json, browse=browse)
         return
-    _expect_no_model(
-        {
-            "--pass": passes,
-            "--input": arrays,
-            "--input-shape": shapes,
-            "--option": pairs,
-            "--gelu": gelu,
-            "--softmax": softmax,
-        }
-    )
-    from mpccompile.commands import show as shown
-
+    model = {"--input": arrays, "--input-shape": shapes, "--option": pairs, "--gelu": gelu, "--softmax": softmax}
+    _expect_none("it is for --debug: a package has been compiled", {"--pass": passes, **model})
     if diff and stage is None:
         raise typer.BadParameter("it needs --stage", param_hint="--diff")
+    if stage is not None or json:
+        _expect_none("no page is written with --stage or --json", {"--output": output, "--open": browse})
+    if stage is not None:
+        _expect_none("a stage has no measured seconds", {"--profile": profile})
+        _show_stage(folder, stage, diff=diff, json=json)
+        return
+    from mpccompile.commands import show as shown
+
     with shown.stages("reading the package"):
         from mpccompile.codegen import package as packages
+        from mpccompile.report.picture import picture
 
+        _expect_a_package(folder)
         package = packages.read(folder, ("model.py",))
-        graphs = packages.read_graphs(folder)
-        if stage is not None:
-            text = _stage(folder, graphs, stage, diff=diff)
-        else:
-            from mpccompile.report.picture import picture
-
-            source = (folder / "model.py").read_text(encoding="utf-8")
-            value = picture(package, source, graphs, None if profile is None else _read_profile(profile))
-    if stage is not None:
-        typer.echo(text, nl=False)
-    elif json:
+        source = (folder / "model.py").read_text(encoding="utf-8")
+        measured = None if profile is None else _read_profile(profile)
+        value = picture(package, source, packages.read_graphs(folder), measured)
+    if json:
         shown.as_json(value)
     else:
         _write(folder / FILE if output is None else output, value, browse=browse)
 
 
-def _stage(folder: Path, graphs: Graphs | None, stage: str, *, diff: bool) -> str:
+def _expect_a_package(folder: Path) -> None:
     from mpccompile.errors import PackageError
-    from mpccompile.report.stages import stage_diff, stage_text
 
+    if folder.suffix == ".onnx" or (":" in str(folder) and not folder.exists()):
+        raise PackageError(
+            f"{folder} is a model, and not the folder of a package",
+            hint="Make a package with mpccompile export or compile, or add --debug.",
+        )
+
+
+def _show_stage(folder: Path, stage: str, *, diff: bool, json: bool) -> None:
+    from mpccompile.codegen import package as packages
+    from mpccompile.commands import show
+    from mpccompile.errors import PackageError
+    from mpccompile.report.stages import stage_diff, stage_json, stage_text
+
+    _expect_a_package(folder)
+    packages.read(folder, ())
+    graphs = packages.read_graphs(folder)
     if graphs is None:
         raise PackageError("there is no graphs.json", where=str(folder), hint="Compile again.")
-    return stage_diff(graphs, stage) if diff else stage_text(graphs, stage)
+    if json:
+        show.as_json(stage_json(graphs, stage, diff=diff))
+    else:
+        typer.echo(stage_diff(graphs, stage) if diff else stage_text(graphs, stage), nl=False)
 
 
 def _read_profile(path: Path) -> dict[str, Any]:
@@ -125,10 +137,10 @@ def _read_profile(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _expect_no_model(given: dict[str, Any]) -> None:
-    unfit = [name for name, value in given.items() if value is not None]
+def _expect_none(why: str, given: dict[str, Any]) -> None:
+    unfit = [name for name, value in given.items() if value not in (None, False)]
     if unfit:
-        raise typer.BadParameter("it is for --debug: a package has been compiled", param_hint=" / ".join(unfit))
+        raise typer.BadParameter(why, param_hint=" / ".join(unfit))
 
 
 def write_page(path: Path, value: dict[str, Any]) -> None:
@@ -151,8 +163,14 @@ def write_page(path: Path, value: dict[str, Any]) -> None:
 def _write(path: Path, value: dict[str, Any], *, browse: bool) -> None:
     from mpccompile.commands import files
 
-    files.check_writable(path)
+    files.check_writable(path, "Choose another file with --output.")
     write_page(path, value)
     typer.echo(str(path))
-    if browse and typer.launch(path.resolve().as_uri()) != 0:
+    if browse:
+        open_page(path)
+
+
+def open_page(path: Path) -> None:
+    """Open a page in a browser, or say that there is none."""
+    if typer.launch(path.resolve().as_uri()) != 0:
         typer.echo("no browser could be started: open the file yourself", err=True)

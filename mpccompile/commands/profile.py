@@ -91,7 +91,7 @@ def profile(  # noqa: PLR0913, PLR0917 - a flag each
         package, private = files.open_package(folder, device)
         _expect_a_timeline(package, wanted)
         model = None if factory is None else files.load_model(factory)[0]
-        inputs = files.made_up_inputs(package) if arrays is None else files.read_arrays(arrays)
+        inputs = files.made_up_inputs(package) if arrays is None else files.read_inputs(arrays, package)
         how = _How(repeat, ways, model, timeline=bool(wanted.wanted))
         middle = _measured(private, inputs, how, status, made_up=arrays is None)
         measured = breakdown(package, middle)

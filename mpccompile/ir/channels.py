@@ -25,6 +25,10 @@ SOURCES = (ops.linear, ops.conv2d, ops.embedding, ops.layer_norm, ops.rms_norm)
 _FILTERS_DIM = 1
 
 
+_SCALED = "Its weights take a factor up that was applied by itself."
+_SHIFTED = "Its bias takes a shift up that was added by itself."
+
+
 @dataclass(frozen=True, eq=False)
 class Use:
     """A call that reads a value, as it is or rearranged.
@@ -124,7 +128,7 @@ def scale_channels(edit: Edit, source: fx.Node, factors: Tensor) -> None:
     changes = {"weight": edit.weight(weight, source, data * shaped)}
     if bias is not None:
         changes["bias"] = edit.weight(bias, source, edit.data(bias) * factors)
-    edit.change(source, **changes)
+    edit.change(source, _SCALED, **changes)
 
 
 def scale_inputs(edit: Edit, reader: fx.Node, factors: Tensor) -> None:
@@ -132,7 +136,7 @@ def scale_inputs(edit: Edit, reader: fx.Node, factors: Tensor) -> None:
     weight = arguments(reader)["weight"]
     data = edit.data(weight)
     shaped = factors.reshape(-1, *(1,) * (data.dim() - 2)) if factors.dim() else factors
-    edit.change(reader, weight=edit.weight(weight, reader, data * shaped))
+    edit.change(reader, _SCALED, weight=edit.weight(weight, reader, data * shaped))
 
 
 def shift_channels(edit: Edit, source: fx.Node, shifts: Tensor) -> None:
@@ -140,9 +144,9 @@ def shift_channels(edit: Edit, source: fx.Node, shifts: Tensor) -> None:
     given = arguments(source)
     weight, bias = given["weight"], given["bias"]
     if bias is not None:
-        edit.change(source, bias=edit.weight(bias, source, edit.data(bias) + shifts))
+        edit.change(source, _SHIFTED, bias=edit.weight(bias, source, edit.data(bias) + shifts))
     else:
-        edit.change(source, bias=edit.weight(weight, source, shifts, name=bias_name(weight)))
+        edit.change(source, _SHIFTED, bias=edit.weight(weight, source, shifts, name=bias_name(weight)))
 
 
 def bias_name(weight: fx.Node) -> str:

@@ -29,12 +29,14 @@ class EditLog:
         skipped: Why it left alone what looked like a place to change, one sentence each.
         replaced: Which functions it replaced on purpose, one sentence a site.
         became: Names of values that are gone, each with that of the value read in its place.
+        why: Names of values that a rule changed, made or replaced, each with what the rule says of itself.
     """
 
     changes: int
     skipped: tuple[str, ...]
     replaced: tuple[str, ...] = ()
     became: tuple[tuple[str, str], ...] = ()
+    why: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Edit:
         skipped: Reasons so far.
         replaced: Sites so far whose function is another on purpose.
         became: Names of the nodes replaced so far, each with that of the node in its place.
+        inserted: Names of the calls inserted since the last change, which are part of the next.
+        why: What the rules said of their changes so far, by the names of the nodes.
     """
 
     program: Program
@@ -58,6 +62,8 @@ class Edit:
     skipped: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
     became: dict[str, str] = field(default_factory=dict)
+    inserted: list[str] = field(default_factory=list)
+    why: dict[str, str] = field(default_factory=dict)
 
     @property
     def nodes(self) -> list[fx.Node]:
@@ -103,6 +109,7 @@ class Edit:
         """Insert a call before a node."""
         node = rewrite.insert_call(before, target, *args, like=like)
         self.levels[node] = level_of_call(node, self.levels)
+        self.inserted.append(node.name)
         return node
 
     def weight(self, old: fx.Node, before: fx.Node, data: torch.Tensor, *, name: str = "") -> fx.Node:
@@ -112,16 +119,23 @@ class Edit:
         self.levels[node] = self.levels[old]
         return node
 
-    def replace(self, node: fx.Node, new: fx.Node) -> None:
-        """Send every use of ``node`` to ``new``, erase it and count a change."""
+    def replace(self, node: fx.Node, new: fx.Node, why: str = "") -> None:
+        """Send every use of ``node`` to ``new``, erase it and count a change; ``why`` is a sentence of the rule's."""
         rewrite.replace(node, new)
         self.became[node.name] = new.name
         self.changed.append(new.name)
+        self._explain(node, why)
 
-    def change(self, node: fx.Node, **arguments: Any) -> None:
-        """Change arguments of a call by name and count a change."""
+    def change(self, node: fx.Node, why: str = "", /, **arguments: Any) -> None:
+        """Change arguments of a call by name and count a change; ``why`` is a sentence of the rule's."""
         rewrite.set_arguments(node, **arguments)
         self.changed.append(node.name)
+        self._explain(node, why)
+
+    def _explain(self, node: fx.Node, why: str) -> None:
+        if why:
+            self.why.update(dict.fromkeys([node.name, *self.inserted], why))
+        self.inserted.clear()
 
     def skip(self, node: fx.Node, why: str) -> None:
         """Note why a place was left alone."""
@@ -131,13 +145,15 @@ class Edit:
         """Replace a call of ``function`` by its approximation ``name``, and remember it on the new node."""
         new.meta[REPLACES] = function
         self.replaced.append(f"%{node.name} at {origin_of(node)}: {function} became {name}")
-        self.replace(node, new)
+        self.replace(node, new, f"{function} became {name}, as was asked for.")
 
     def done(self) -> Program:
         """Return the edited program, or the one it was when nothing changed, with a log among its notes."""
         if self.changed:
             rewrite.tidy(self.module)
-        log = EditLog(len(self.changed), tuple(self.skipped), tuple(self.replaced), self._places())
+        log = EditLog(
+            len(self.changed), tuple(self.skipped), tuple(self.replaced), self._places(), tuple(self.why.items())
+        )
         notes = {**self.program.notes, NOTE: log}
         if not self.changed:
             return self.program.with_changes(notes=notes)

@@ -80,7 +80,7 @@ class PassRecord:
     """What one pass did, and why, in a line.
 
     ``before`` and ``after`` are the graphs it found and left; ``became`` are names of values that are gone, each with
-    that of the value read in its place.
+    that of the value read in its place; ``why`` are names of values with what the rule says that changed them.
     """
 
     name: str
@@ -98,6 +98,7 @@ class PassRecord:
     before: Snapshot = field(default=(), repr=False, compare=False)
     after: Snapshot = field(default=(), repr=False, compare=False)
     became: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
+    why: tuple[tuple[str, str], ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)

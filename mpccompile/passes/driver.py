@@ -121,6 +121,7 @@ def _record(each: Pass, seconds: float, log: EditLog, before: Program, after: Pr
         before=seen,
         after=snapshot(after) if log.changes else seen,
         became=log.became,
+        why=log.why,
     )
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Args = dict[str, Any]
 Rule = Callable[[Edit, fx.Node, Args], fx.Node | None]
+_NO_OP = "It changed nothing, or was one of two views in a row that are one."
+_TWIN = "An equal value is computed before it."
+_NUMBERS = "Two numbers in a row became one."
 
 
 def drop_no_ops(program: Program) -> Program:
@@ -49,12 +52,12 @@ def _sweep(edit: Edit) -> bool:
         rule = _RULES.get(target_of(node)) if node.op == "call_function" else None
         simpler = rule(edit, node, arguments(node)) if rule is not None else None
         if simpler is not None:
-            edit.replace(node, simpler)
+            edit.replace(node, simpler, _NO_OP)
             continue
         key = _key(node)
         twin = seen.setdefault(key, node) if key is not None else node
         if twin is not node:
-            edit.replace(node, twin)
+            edit.replace(node, twin, _TWIN)
     return len(edit.changed) > count
 
 
@@ -97,7 +100,7 @@ def _join_numbers(edit: Edit, node: fx.Node, join: Callable[[float, float], floa
     if not isinstance(inner, fx.Node) or not is_call(inner, target_of(node)) or not isinstance(outer, float):
         return
     if isinstance(inner.args[1], float) and len(inner.users) == 1:
-        edit.change(node, x=inner.args[0], y=join(inner.args[1], outer))
+        edit.change(node, _NUMBERS, x=inner.args[0], y=join(inner.args[1], outer))
 
 
 def _mul(edit: Edit, node: fx.Node, _: Args) -> fx.Node | None:

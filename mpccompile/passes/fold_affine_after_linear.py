@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _SCALED = (ops.linear, ops.conv2d, ops.layer_norm, ops.rms_norm)
 _SHIFTED = (ops.linear, ops.conv2d, ops.layer_norm)
+_FOLDED = "Its factor or shift is in the weights of what it follows."
 
 
 def fold_affine_after_linear(program: Program) -> Program:
@@ -79,5 +80,5 @@ def _apply(edit: Edit, node: fx.Node, x: fx.Node, source: fx.Node, constant: Ten
         scale_channels(edit, source, vector)
     else:
         shift_channels(edit, source, -vector if is_call(node, ops.sub) else vector)
-    edit.replace(node, x)
+    edit.replace(node, x, _FOLDED)
     return ""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mpccompile.ir.program import Program
 
 _VIEWS = (ops.reshape, ops.permute, ops.take, ops.gather_rows)
+_JOINED = "What is added twice is added once: both are known beforehand."
+_STORED = "It is computed from weights alone, and stored instead."
 
 
 def fold_constant_arithmetic(program: Program) -> Program:
@@ -58,7 +60,7 @@ def _reassociate(edit: Edit, node: fx.Node, fixed: set[fx.Node]) -> None:
         return
     together = edit.call(node, ops.add, c, outer, like=inner)
     fixed.add(together)
-    edit.change(node, x=x, y=together)
+    edit.change(node, _JOINED, x=x, y=together)
 
 
 def _varying_and_fixed(node: fx.Node, fixed: set[fx.Node]) -> tuple[fx.Node | None, fx.Node | None]:
@@ -83,9 +85,9 @@ def _fold(edit: Edit, node: fx.Node) -> None:
     data = _evaluate(edit, inside, {})
     weight = edit.weight(secrets[0], inside, _compressed(data), name=f"folded_{inside.name}")
     if shape_of(weight) != tuple(data.shape):
-        edit.replace(inside, edit.call(inside, ops.expand, weight, tuple(data.shape), like=inside))
+        edit.replace(inside, edit.call(inside, ops.expand, weight, tuple(data.shape), like=inside), _STORED)
     else:
-        edit.replace(inside, weight)
+        edit.replace(inside, weight, _STORED)
 
 
 def _subgraph(node: fx.Node) -> tuple[list[fx.Node], bool]:

@@ -18,6 +18,8 @@ _MOST_GROWTH = 2.0
 """The product of a narrow bottleneck's weights is larger than both; more than twice as large, it costs more to compute
 and to keep than it saves in messages."""
 
+_CHAIN = "Its weight is the product of two: the linear before it is gone."
+
 
 def fold_linear_chain(program: Program) -> Program:
     """Multiply the weights of a linear that feeds only another linear.
@@ -63,4 +65,4 @@ def _fold(edit: Edit, inner: fx.Node, outer: fx.Node) -> None:
     bias = None
     if vectors:
         bias = edit.weight(second["weight"], outer, vectors[0] + sum(vectors[1:]), name=bias_name(weight))
-    edit.change(outer, x=first["x"], weight=weight, bias=bias)
+    edit.change(outer, _CHAIN, x=first["x"], weight=weight, bias=bias)

@@ -14,6 +14,8 @@ from mpccompile.ir.rewrite import arguments, is_call
 if TYPE_CHECKING:
     from mpccompile.ir.program import Program
 
+_MOVED = "The linears that read it have its weight and bias in theirs."
+
 
 def fold_norm_affine(program: Program) -> Program:
     """Fold the weight and bias of a layer norm or RMS norm into the linears that read its result.
@@ -45,7 +47,7 @@ def _fold(edit: Edit, norm: fx.Node) -> None:
             return
     for use in readers:
         _absorb(edit, use, edit.data(gamma), edit.known(beta))
-    edit.change(norm, **{name: None for name in ("weight", "bias") if name in given})
+    edit.change(norm, _MOVED, **{name: None for name in ("weight", "bias") if name in given})
 
 
 def _refusal(edit: Edit, use: Use) -> str:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from mpccompile.ir.program import Program
 
 Edge = tuple[fx.Node, fx.Node]
+_UP = "The weights it is computed from have the factor."
+_ACROSS = "The weights of what it is multiplied by have the factor."
+_DOWN = "The weights that are multiplied by it have the factor."
 
 
 def fold_scales(program: Program) -> Program:
@@ -88,7 +91,7 @@ def _fold_up(edit: Edit, scale: _Scale, reasons: list[str]) -> bool:
     if not _scale_region(edit, scale, edges, reasons, start=scale.x):
         return False
     for root in roots:
-        edit.replace(root, scale.x)
+        edit.replace(root, scale.x, _UP)
     return True
 
 
@@ -104,7 +107,7 @@ def _fold_across(edit: Edit, scale: _Scale, reasons: list[str]) -> bool:
     edges = frozenset({(product_call, others[0])})
     if not _scale_region(edit, scale, edges, reasons, start=others[0]):
         return False
-    edit.replace(scale.node, scale.x)
+    edit.replace(scale.node, scale.x, _ACROSS)
     return True
 
 
@@ -116,7 +119,7 @@ def _fold_down(edit: Edit, scale: _Scale) -> bool:
         return False
     for reader in readers:
         scale_inputs(edit, reader, torch.tensor(scale.factor, dtype=torch.float64))
-    edit.replace(scale.node, scale.x)
+    edit.replace(scale.node, scale.x, _DOWN)
     return True
 
 

@@ -14,6 +14,8 @@ from mpccompile.ir.rewrite import arguments, is_call, shape_of
 if TYPE_CHECKING:
     from mpccompile.ir.program import Program
 
+_GROUPED = "The query heads of one key or value head became rows of one product."
+
 
 def group_shared_heads(program: Program) -> Program:
     """Join the rows of query heads that share a key or value head, instead of repeating that head.
@@ -82,4 +84,4 @@ def _group(edit: Edit, node: fx.Node, shared: _Shared) -> None:
         right = edit.call(node, ops.permute, right, (*range(rank - 2), rank - 1, rank - 2))
     joined = edit.call(node, ops.reshape, left, (*front, groups, shared.copies * queries, width))
     product = edit.call(node, ops.matmul, joined, right, like=node)
-    edit.replace(node, edit.call(node, ops.reshape, product, shape_of(node), like=node))
+    edit.replace(node, edit.call(node, ops.reshape, product, shape_of(node), like=node), _GROUPED)

@@ -29,6 +29,8 @@ _ELEMENTWISE = (
 )
 _BY_ROW = (ops.linear, ops.layer_norm, ops.rms_norm, ops.softmax)
 _BINARY = (ops.add, ops.sub, ops.mul)
+_HOISTED = "It is computed before the repetition, once for all copies."
+_DROPPED = "It repeats its operand by itself."
 
 
 def hoist_before_expand(program: Program) -> Program:
@@ -65,7 +67,7 @@ def _hoist(edit: Edit, node: fx.Node) -> None:
         return
     rest = list(given.values())[1:]
     computed = edit.call(node, target_of(node), narrow, *rest, like=node)
-    edit.replace(node, edit.call(node, ops.expand, computed, shape_of(node), like=node))
+    edit.replace(node, edit.call(node, ops.expand, computed, shape_of(node), like=node), _HOISTED)
 
 
 def _drop_expands(edit: Edit, node: fx.Node) -> None:
@@ -79,4 +81,4 @@ def _drop_expands(edit: Edit, node: fx.Node) -> None:
         left, right = (shape_of(each) for each in (arguments(node) | {name: narrow}).values())
         shape = product(left, right) if is_call(node, ops.matmul) else broadcast(left, right)
         if shape == shape_of(node):
-            edit.change(node, **{name: narrow})
+            edit.change(node, _DROPPED, **{name: narrow})

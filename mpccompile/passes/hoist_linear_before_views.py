@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from mpccompile.ir.program import Program
 
+_BEFORE_VIEW = "The linear comes before the view, which moves rows only."
+_BEFORE_CONCAT = "The linear is applied to each part; one of them is stored."
+
 
 def hoist_linear_before_views(program: Program) -> Program:
     """Move a linear in front of a reshape, permute or concat of its rows.
@@ -59,7 +62,7 @@ def _hoist(edit: Edit, linear: fx.Node) -> fx.Node | None:
             return None
         first = edit.call(linear, ops.linear, inside, given["weight"], given["bias"], like=linear)
         moved = edit.call(linear, ops.reshape, first, shape_of(linear), like=view)
-    edit.replace(linear, moved)
+    edit.replace(linear, moved, _BEFORE_VIEW)
     return first
 
 
@@ -72,7 +75,7 @@ def _hoist_before_concat(edit: Edit, linear: fx.Node, view: fx.Node) -> None:
     if not any(_is_stored(edit, part) for part in parts) or not all(edit.is_secret(part) for part in parts):
         return
     pieces = [edit.call(linear, ops.linear, part, given["weight"], given["bias"], like=linear) for part in parts]
-    edit.replace(linear, edit.call(linear, ops.concat, tuple(pieces), joined["dim"], like=view))
+    edit.replace(linear, edit.call(linear, ops.concat, tuple(pieces), joined["dim"], like=view), _BEFORE_CONCAT)
 
 
 def _is_stored(edit: Edit, part: fx.Node) -> bool:

@@ -17,6 +17,8 @@ from mpccompile.ir.rewrite import arguments, is_call, shape_of, target_of
 if TYPE_CHECKING:
     from mpccompile.ir.program import Program
 
+_EARLIER = "It is computed for the rows that are read, and for no others."
+
 
 def hoist_takes(program: Program) -> Program:
     """Take the rows that are read before an operation, not after it.
@@ -70,7 +72,7 @@ def _common_take(edit: Edit, node: fx.Node) -> _Taken | None:
 def _hoist(edit: Edit, node: fx.Node, operands: dict[str, Any]) -> None:
     smaller = edit.call(node, target_of(node), *operands.values(), like=node)
     for user in list(node.users):
-        edit.replace(user, smaller)
+        edit.replace(user, smaller, _EARLIER)
     # Its operands must not count it among their readers when their turn comes.
     edit.module.graph.erase_node(node)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mpccompile.ir.program import Program
 
 _LONGEST_NAME = 3
+_MERGED = "Linears of one input became one; each is a part of its result."
 
 
 def merge_parallel_linears(program: Program) -> Program:
@@ -68,7 +69,7 @@ def _merge(edit: Edit, x: fx.Node, linears: Sequence[fx.Node]) -> None:
         for linear, size, end in zip(linears, sizes, ends, strict=True)
     ]
     for linear, piece in zip(linears, slices, strict=True):
-        edit.replace(linear, piece)
+        edit.replace(linear, piece, _MERGED)
 
 
 def joined_name(names: Sequence[str]) -> str:

@@ -17,6 +17,10 @@ from mpccompile.ir.shapes import Shape, product
 if TYPE_CHECKING:
     from mpccompile.ir.program import Program
 
+_TO_RIGHT = "The two right factors are multiplied first: fewer bytes are sent."
+_TO_LEFT = "The two left factors are multiplied first: fewer bytes are sent."
+_LINEAR_FIRST = "The weight is applied to the values before they are weighed: fewer bytes are sent."
+
 
 def reorder_matmul_chains(program: Program) -> Program:
     """Reassociate products of three matrices where that opens and truncates fewer elements.
@@ -77,7 +81,7 @@ def _to_right(edit: Edit, node: fx.Node) -> bool:
     if product(shapes[0], bc) != shape_of(node) or not _is_better(edit, node, now, then):
         return False
     first = edit.call(node, ops.matmul, b, c, like=ab)
-    edit.replace(node, edit.call(node, ops.matmul, a, first, like=node))
+    edit.replace(node, edit.call(node, ops.matmul, a, first, like=node), _TO_RIGHT)
     return True
 
 
@@ -94,7 +98,7 @@ def _to_left(edit: Edit, node: fx.Node) -> bool:
     if product(ab, shapes[2]) != shape_of(node) or not _is_better(edit, node, now, then):
         return False
     first = edit.call(node, ops.matmul, a, b, like=bc)
-    edit.replace(node, edit.call(node, ops.matmul, first, c, like=node))
+    edit.replace(node, edit.call(node, ops.matmul, first, c, like=node), _TO_LEFT)
     return True
 
 
@@ -114,7 +118,7 @@ def _linear_first(edit: Edit, node: fx.Node) -> None:
     result = edit.call(node, ops.matmul, p, first, like=pv)
     if given["bias"] is not None:
         result = edit.call(node, ops.add, result, given["bias"], like=node)
-    edit.replace(node, result)
+    edit.replace(node, result, _LINEAR_FIRST)
 
 
 def _is_better(edit: Edit, node: fx.Node, now: _Way, then: _Way) -> bool:

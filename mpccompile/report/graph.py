@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,10 @@ from mpccompile.report.stages import changes_of
 if TYPE_CHECKING:
     from mpccompile.codegen.graphs import Graphs
     from mpccompile.ir.snapshot import Seen, Snapshot
+    from mpccompile.report.stages import Changes
 
+NOT_READ = "Nothing reads it any more."
+READS_ANOTHER = "It reads another value in the place of one that is gone."
 COMPILED = "compiled"
 """The last stage once more, as it runs: without changes, and with the critical path that was measured."""
 
@@ -24,8 +27,9 @@ def graph(graphs: Graphs) -> Json:
     """Return the rows of all stages, the stages as numbers of rows, and lines of ``model.py`` by name, as JSON values.
 
     A stage has ``rows`` in the order of the graph; what its pass ``added``, ``removed`` and ``changed`` (pairs, before
-    and after), how many it ``moved``, and what took the place of which (``became``, by name); and its critical path of
-    rounds as ``path``, from the first value that waits to the last. Bytes and rounds of a row are estimates, in
+    and after), how many it ``moved``, what took the place of which (``became``, by name), and ``why``: what its rules
+    say, with the names of the values it is said of; and its critical path of rounds as ``path``, from the first value
+    that waits to the last. Bytes and rounds of a row are estimates, in
     ``compiled`` too: what runs stands with the statements.
     """
     numbers: dict[tuple[Seen, int, int], int] = {}
@@ -44,6 +48,7 @@ def graph(graphs: Graphs) -> Json:
             "changed": [[number(old), number(new)] for old, new in changes.changed],
             "moved": changes.moved,
             "became": dict(graphs.became.get(name, {})),
+            "why": reasons(changes, graphs.why.get(name, {})),
             "path": [here[each] for each in path],
         }
 
@@ -52,6 +57,24 @@ def graph(graphs: Graphs) -> Json:
     stages = [stage(name, before, after, critical_path(after)) for name, before, after in pairs]
     stages.append(stage(COMPILED, seen[-1], seen[-1], through(seen[-1], graphs.chain)))
     return {"rows": [_row(row) for row, _, _ in numbers], "stages": stages, "lines": dict(graphs.lines)}
+
+
+def reasons(changes: Changes, told: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Return why each value was added, removed or changed, as sentences with names; none where the pass says it all.
+
+    Args:
+        changes: What a pass did.
+        told: What its rules say, with the names of the values they say it of.
+    """
+    said = {name: sentence for sentence, names in told.items() for name in names}
+    found: dict[str, list[str]] = {}
+    followed = {row.name: NOT_READ for row in changes.removed}
+    followed |= {now.name: READS_ANOTHER for was, now in changes.changed if was.reads != now.reads}
+    for row in (*changes.added, *changes.removed, *(now for _, now in changes.changed)):
+        sentence = said.get(row.name) or followed.get(row.name)
+        if sentence:
+            found.setdefault(sentence, []).append(row.name)
+    return found
 
 
 def _row(row: Seen) -> Json:

@@ -15,6 +15,7 @@ LIBRARY = "vendor/dagre.min.js"
 SCRIPTS = (
     "data.js",
     "stages.js",
+    "broken.js",
     "outline.js",
     "arrange.js",
     "layout.js",

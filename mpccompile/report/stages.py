@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 from bisect import bisect_left
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from mpccompile.errors import OptionError
 
@@ -77,6 +77,18 @@ def stage_diff(graphs: Graphs, stage: str) -> str:
         [row.text for row in old], [row.text for row in new], old_name, new_name, n=1, lineterm=""
     )
     return "".join(f"{line}\n" for line in lines)
+
+
+def stage_json(graphs: Graphs, stage: str, *, diff: bool) -> dict[str, Any]:
+    """Return the graph at a stage, or what its pass did, as JSON values: a row for each value.
+
+    Raises:
+        OptionError: If there is no such stage.
+    """
+    (old_name, old), (name, new) = _before(graphs, stage), _find(graphs, stage)
+    if not diff:
+        return {"stage": name, "values": [asdict(row) for row in new]}
+    return {"before": old_name, "after": name, **asdict(changes_of(old, new))}
 
 
 def _before(graphs: Graphs, stage: str) -> tuple[str, Snapshot]:

@@ -30,6 +30,16 @@ def test_the_captured_graph_computes_what_the_model_computes(family):
     assert {spec.name for spec in program.inputs} == set(inputs)
 
 
+class Foreign(nn.Module):
+    def forward(self, größe: Tensor, Ä: Tensor) -> Tensor:  # noqa: N803, PLC2401 - what is tested
+        return größe * Ä
+
+
+def test_inputs_keep_names_that_are_not_ascii():
+    inputs = {"größe": torch.randn(2, 3), "Ä": torch.randn(2, 3)}
+    assert set(by_name(capture(Foreign(), inputs))) == set(inputs)
+
+
 def test_every_node_is_a_plain_call_with_a_value_and_an_origin():
     program = capture(*bert(padding_mask=True))
     assert {node.op for node in program.graph.nodes} == {"placeholder", "get_attr", "call_function", "output"}

@@ -6,14 +6,18 @@ import errno
 import os
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from mpccompile import compiler
 from mpccompile.commands import files
-from mpccompile.errors import InputError
+from mpccompile.errors import InputError, OptionError
+from mpccompile.options import Options
+from tests import models
 
 OUTPUTS = {"logits": torch.arange(3.0)}
 
@@ -49,5 +53,15 @@ def test_a_full_disk_is_found_before_the_run(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
     files.check_writable(Path(os.devnull))
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match=r"nothing can be written there \(No space left on device\).* Make room"):
+    with pytest.raises(OptionError, match=r"nothing can be written there \(No space left on device\).* Make room"):
         files.check_writable(tmp_path / "new.npz")
+
+
+def test_inputs_may_have_the_names_of_an_onnx_file(tmp_path):
+    package = compiler.build(*models.mlp(), tmp_path / "mlp", options=Options())
+    assert [spec.name for spec in package.inputs] == ["input"]
+    renamed = replace(package, inputs=tuple(replace(spec, name="input_1") for spec in package.inputs))
+    np.savez(tmp_path / "x.npz", **{"input.1": np.zeros(2), "other.1": np.ones(2)})
+    assert set(files.read_inputs(tmp_path / "x.npz", renamed)) == {"input_1", "other.1"}
+    np.savez(tmp_path / "x.npz", **{"input.1": np.zeros(2), "input_1": np.ones(2)})
+    assert files.read_inputs(tmp_path / "x.npz", renamed)["input_1"].tolist() == [1, 1]

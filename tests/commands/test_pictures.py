@@ -86,6 +86,17 @@ def test_a_stage_is_printed_as_text(call, package):
     assert call(package.folder, "--stage", "schedule_rounds")[1] == optimised
 
 
+def test_a_stage_is_printed_as_json(call, package):
+    code, said, _ = call(package.folder, "--stage", "optimised", "--json")
+    values = json.loads(said)["values"]
+    assert code == 0
+    assert [row["text"] for row in values] == call(package.folder, "--stage", "optimised")[1].splitlines()
+    told = json.loads(call(package.folder, "--stage", "optimised", "--diff", "--json")[1])
+    before = call(package.folder, "--stage", "captured")[1].splitlines()
+    assert (told["before"], told["after"]) == ("captured", "optimised")
+    assert len(before) + len(told["added"]) - len(told["removed"]) == len(values)
+
+
 def test_a_diff_adds_what_is_new_and_takes_what_is_gone(call, package):
     before = call(package.folder, "--stage", "captured")[1].splitlines()
     after = call(package.folder, "--stage", "optimised")[1].splitlines()
@@ -104,8 +115,8 @@ def test_a_diff_adds_what_is_new_and_takes_what_is_gone(call, package):
         (["nowhere"], 1, "this is not a compiled package"),
         (["{package}", "--stage", "nonsense"], 2, "there is no stage 'nonsense'"),
         (["{package}", "--diff"], 2, "it needs --stage"),
-        (["{package}", "-o", "{tmp}/none/page.html"], 1, "there is no such folder"),
-        (["{package}", "-o", "{tmp}"], 1, "this is a folder"),
+        (["{package}", "-o", "{tmp}/none/page.html"], 2, "there is no such folder"),
+        (["{package}", "-o", "{tmp}"], 2, "this is a folder"),
         (["{package}", "--profile", "{tmp}/none.json"], 1, "there is no such file"),
         (["{package}", "--profile", "{package}/model.py"], 1, "this is no JSON file"),
         (["{package}", "--profile", "{package}/plan.json"], 1, "this is no profile"),
@@ -163,6 +174,7 @@ def test_debug_names_the_pass_and_the_operation(call, tmp_path):
 def test_debug_ends_well_where_nothing_is_broken(call):
     code, said, _ = call(f"{HERE}:sample", "--debug")
     assert code == 0
+    assert "on purpose" not in said
     assert said.endswith("No pass breaks the model.\n")
 
 
@@ -177,6 +189,31 @@ def test_debug_prints_json_and_marks_the_place_on_the_page(call, tmp_path):
     assert json.loads(text)["broken"] == [broken]
 
 
+def lose_all_numbers(program):
+    """A pass for --debug whose graph has no ranges, so that it cannot be drawn."""
+    edit = edited(program)
+    node = next(node for node in edit.nodes if node.target is ops.linear)
+    weight = node.args[1]
+    edit.change(node, weight=edit.weight(weight, node, edit.data(weight) * float("nan")))
+    return edit.done()
+
+
+def test_debug_tells_what_it_found_where_that_cannot_be_drawn(call, tmp_path):
+    arguments = [f"{HERE}:sample", "--debug", "--pass", f"{HERE}:lose_all_numbers", "-o", tmp_path / "page.html"]
+    code, said, wrong = call(*arguments)
+    assert code == 1
+    assert "lose_all_numbers           BROKEN" in said
+    assert "what the pass left cannot be drawn" in wrong
+    assert "written" not in said
+
+
+def test_debug_opens_its_page(call, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("typer.launch", lambda url: opened.append(url) or 0)
+    assert call(f"{HERE}:sample", "--debug", "-o", tmp_path / "page.html", "--open")[0] == 0
+    assert opened == [(tmp_path / "page.html").as_uri()]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
@@ -188,6 +225,11 @@ def test_debug_prints_json_and_marks_the_place_on_the_page(call, tmp_path):
         ([f"{HERE}:sample", "--debug", "--input-shape", "x=1"], 2, "it is for ONNX files"),
         (["none.onnx", "--debug"], 1, "there is no such file"),
         (["{package}", "--pass", f"{HERE}:lose_a_bias"], 2, "it is for --debug"),
+        ([f"{HERE}:sample", "--debug", "--stage", "captured"], 2, "--debug has no use for it"),
+        ([f"{HERE}:sample", "--debug", "--open"], 2, "with --debug it needs --output"),
+        (["{package}", "--stage", "captured", "--open"], 2, "no page is written with --stage or --json"),
+        (["{package}", "--json", "-o", "page.html"], 2, "no page is written with --stage or --json"),
+        (["{package}", "--stage", "captured", "--profile", "x"], 2, "a stage has no measured seconds"),
     ],
 )
 def test_a_wrong_question_is_told_in_a_line(call, package, arguments, code, told):

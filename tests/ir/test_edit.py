@@ -45,6 +45,21 @@ def test_a_replacement_that_is_replaced_leads_to_what_stays(program):
     assert dict(edit.done().notes[NOTE].became) == {"mul": "linear", "neg": "linear"}
 
 
+def test_a_rule_says_why_of_all_it_touched(program):
+    edit = edited(program)
+    mul = named(edit, "mul")
+    first = edit.call(mul, ops.neg, named(edit, "linear"))
+    edit.replace(mul, edit.call(mul, ops.neg, first), "It is negated twice.")
+    edit.change(named(edit, "linear"), "It has no bias.", bias=None)
+    edit.change(named(edit, "linear"), bias=None)
+    assert dict(edit.done().notes[NOTE].why) == {
+        "mul": "It is negated twice.",
+        "neg": "It is negated twice.",
+        "neg_1": "It is negated twice.",
+        "linear": "It has no bias.",
+    }
+
+
 def test_nothing_changed_gives_the_same_module(program):
     edit = edited(program)
     edit.skip(named(edit, "mul"), "it is needed")

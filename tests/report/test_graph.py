@@ -11,7 +11,8 @@ from mpccompile.codegen import package as packages
 from mpccompile.codegen.graphs import Graphs
 from mpccompile.ir.snapshot import Seen
 from mpccompile.options import Options
-from mpccompile.report.graph import critical_path, graph, through
+from mpccompile.report.graph import NOT_READ, READS_ANOTHER, critical_path, graph, reasons, through
+from mpccompile.report.stages import changes_of
 from tests import models
 
 
@@ -54,6 +55,28 @@ def test_changes_lead_from_one_stage_to_the_next(drawn):
         left = set(names(drawn, before["rows"])) - set(names(drawn, after["removed"]))
         assert left | set(names(drawn, after["added"])) == set(names(drawn, after["rows"]))
         assert all(names(drawn, [old]) == names(drawn, [new]) for old, new in after["changed"])
+
+
+def test_every_change_has_its_reason(drawn):
+    for stage in drawn["stages"]:
+        changed = {*stage["added"], *stage["removed"], *(new for _, new in stage["changed"])}
+        told = [name for names in stage["why"].values() for name in names]
+        assert len(told) == len(set(told))
+        # A pass of one rule says the same of all that it adds.
+        assert set(told) <= set(names(drawn, changed))
+        assert set(told) >= set(names(drawn, [*stage["removed"], *(new for _, new in stage["changed"])])), stage["name"]
+    (merged,) = stage_of(drawn, "merge_parallel_linears")["why"].keys() - {NOT_READ, READS_ANOTHER}
+    assert merged == "Linears of one input became one; each is a part of its result."
+
+
+def test_a_value_that_nothing_explains_follows_from_another():
+    def seen(name, *reads, text=""):
+        return Seen(name, "add", "", "", (2,), True, text or f"{name} {reads}", reads)
+
+    before = seen("a"), seen("b", "a"), seen("c", "b"), seen("d", "c")
+    after = seen("a"), seen("e", "a"), seen("d", "e")
+    told = reasons(changes_of(before, after), {"It is cheaper.": ["b", "e", "f"]})
+    assert told == {"It is cheaper.": ["e", "b"], NOT_READ: ["c"], READS_ANOTHER: ["d"]}
 
 
 def test_a_pass_shows_what_it_merged(drawn, package):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from mpccompile.codegen.graphs import Graphs
 from mpccompile.ir.snapshot import Seen
-from mpccompile.report.stages import changes_of
+from mpccompile.report.stages import changes_of, stage_json
 
 
 def seen(name, text=""):
@@ -18,6 +19,16 @@ def test_values_are_added_removed_and_changed():
     assert [row.name for row in found.removed] == ["b"]
     assert [(was.text, now.text) for was, now in found.changed] == [("old", "new")]
     assert found.moved == 0
+
+
+def test_changes_as_json():
+    graphs = Graphs({"captured": (seen("a", "old"), seen("b")), "fold": (seen("a", "new"), seen("c"))}, {}, ())
+    told = stage_json(graphs, "fold", diff=True)
+    assert (told["before"], told["after"], told["moved"]) == ("captured", "fold", 0)
+    assert [row["name"] for row in told["added"]] == ["c"]
+    assert [row["name"] for row in told["removed"]] == ["b"]
+    assert [[row["text"] for row in pair] for pair in told["changed"]] == [["old", "new"]]
+    assert [row["name"] for row in stage_json(graphs, "optimised", diff=False)["values"]] == ["a", "c"]
 
 
 @pytest.mark.parametrize(("after", "moved"), [("abcd", 0), ("bcda", 1), ("dcba", 3), ("bxacd", 1), ("bd", 0)])

@@ -13,8 +13,9 @@ _MADE_UP = re.compile(r"(onnx::.*|val_\d+|_?\d+|.*(^|/)(const|constant|initializ
 
 
 def identifier(name: str) -> str:
-    """Return a name that a keyword argument can have: ``input.1`` becomes ``input_1``."""
-    plain = re.sub(r"\W", "_", name) or "_"
+    """Return a name that a keyword argument can have: ``input.1`` becomes ``input_1``, ``größe`` ``gr__e``."""
+    # torch.export writes an underscore for every other letter too.
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
     plain = f"_{plain}" if plain[0].isdigit() else plain
     return f"{plain}_" if keyword.iskeyword(plain) else plain
 

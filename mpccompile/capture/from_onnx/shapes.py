@@ -20,15 +20,17 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, list[int]]:
     """Read ``input_ids=1,128``, or ``batch=1`` for a named dim.
 
     Raises:
-        OptionError: If a text means nothing.
+        OptionError: If a text means nothing, or two of one name say different things.
     """
-    shapes = {}
+    shapes: dict[str, list[int]] = {}
     for text in texts:
         name, _, sizes = text.partition("=")
         parts = sizes.replace("x", ",").split(",")
         if not name or not all(part.strip().isdigit() and int(part) for part in parts):
             raise OptionError(f"{text!r} is no shape", where=FLAG, hint="Write it as input_ids=1,128.")
-        shapes[name.strip()] = [int(part) for part in parts]
+        shape = [int(part) for part in parts]
+        if shapes.setdefault(name.strip(), shape) != shape:
+            raise OptionError(f"{name.strip()} has two shapes", where=FLAG, hint="A package runs inputs of one shape.")
     return shapes
 
 
@@ -88,11 +90,13 @@ def _learn(value: Value, shape: Sequence[int] | None, sizes: dict[str, int]) -> 
     for dim, (size, axis) in enumerate(zip(shape, value.axes, strict=True)):
         known = sizes.get(axis.name) if axis.size is None else axis.size
         if known is not None and known != size:
-            told = f", {axis.name}," if axis.size is None else ""
+            told, hint = "", "Export the model with this dim open, or give the size it has."
+            if axis.size is None:
+                told, hint = f", {axis.name},", "It is one dim in the file: give it one size."
             raise InputError(
                 f"dim {dim}{told} of input {value.name} is {known}, the shape given says {size}",
                 where=FLAG,
-                hint="Export the model with this dim open, or give the size it has.",
+                hint=hint,
             )
         if axis.size is None and axis.name:
             sizes[axis.name] = size

@@ -40,9 +40,11 @@ function detailValue() {
       secret !== null && chip(secret ? "secret" : "public", secret ? "secret" : "public"),
       critical && chip("critical", "\u25c6 critical path"),
       kind && chip(kind, `${SIGNS[kind]} ${kind}`),
+      row && isWrong(row.name, stage) && chip("wrong", `${WRONG} wrong first`),
     ],
     [
-      ["why", kind ? reasonOf(passOf(stage), row.name) : ""],
+      ["broken", row && isWrong(row.name, stage) ? `${drawn.stage} ${drawn.what}; this value ${wrongText(drawn)}` : ""],
+      ["why", kind ? reasonOf(stage, row.name) : ""],
       ["instead", kind === "removed" ? placeTaken(row.name) : ""],
       ["shape", shapeText(row ? row.shape : statement.shape)],
       ...(stage === LAST && statement ? planned(statement) : entry ? estimated(entry) : []),
@@ -75,7 +77,7 @@ function historyList(name) {
   for (const [index, kind] of lifeOf(name)) {
     const pass = passOf(index);
     const made = element("li", {}, pass ? `${kind} by ` : "", link(pass ? stageName(index) : "captured from the model", () => goToStage(index)));
-    if (pass) made.append(`: ${reasonOf(pass, name)}`);
+    if (pass) made.append(`: ${reasonOf(index, name)}`);
     list.append(made);
   }
   return list.childNodes.length ? list : "";

@@ -77,10 +77,12 @@ function drawNode(item) {
   if (cost) parts.push(shape("text", { class: "cost", x: width - 10, y: 34, "text-anchor": "end" }, cost));
   if (critical) parts.push(shape("path", { class: "diamond", d: `M${width - 14} 8l5 5l-5 5l-5 -5z` }));
   if (kind !== "kept") parts.push(badge(kind, width));
-  const why = kind === "kept" ? "" : `${kind} by ${stageName(stage)}: ${reasonOf(passOf(stage), row.name)}`;
+  const wrong = isWrong(row.name, stage);
+  if (wrong) parts.push(wrongBadge());
+  const why = kind === "kept" ? "" : `${kind} by ${stageName(stage)}: ${reasonOf(stage, row.name)}`;
   const title = input ? `input ${row.name}` : row.op;
-  const told = [title, item.label, shapeText(row.shape), secrecy, cost, critical ? "on the critical path" : "", why];
-  return button(item, ["node", secrecy, kind, critical && "critical", input && "input"], told, ...parts);
+  const told = [title, item.label, shapeText(row.shape), secrecy, cost, critical ? "on the critical path" : "", why, wrong ? wrongText(drawn) : ""];
+  return button(item, ["node", secrecy, kind, critical && "critical", input && "input", wrong && "wrong"], told, ...parts);
 }
 
 function inputTexts({ width, entry: { row } }) {
@@ -141,8 +143,9 @@ function drawFrame(item) {
 
 function groupButton(item, state, parts) {
   const changes = Object.keys(SIGNS).filter((kind) => item[kind]).map((kind) => `${item[kind]} ${kind}`);
-  const told = [item.label, sumText(item), item.critical ? "on the critical path" : "", ...changes];
-  const made = button(item, ["group", state, item.critical && "critical"], told, ...parts);
+  const told = [item.label, sumText(item), item.critical ? "on the critical path" : "", ...changes, item.wrong ? "holds what is wrong first" : ""];
+  if (item.wrong) parts.push(wrongBadge());
+  const made = button(item, ["group", state, item.critical && "critical", item.wrong && "wrong"], told, ...parts);
   made.setAttribute("aria-expanded", String(state === "opened"));
   return made;
 }

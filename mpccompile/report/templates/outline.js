@@ -38,9 +38,10 @@ function shortened(item) {
 }
 
 function summed(group) {
-  Object.assign(group, { count: 0, known: 0, bytes: 0, rounds: 0, critical: false, added: 0, removed: 0, changed: 0 });
+  Object.assign(group, { count: 0, known: 0, bytes: 0, rounds: 0, critical: false, wrong: false, added: 0, removed: 0, changed: 0 });
   eachEntry(group, (entry) => {
     if (entry.kind !== "kept") group[entry.kind] += 1;
+    group.wrong = group.wrong || isWrong(entry.row.name, stage);
     if (entry.kind === "removed") return;
     group[entry.row.secret ? "count" : "known"] += 1;
     group.bytes += entry.bytes;

@@ -69,5 +69,6 @@ function startPage() {
   byId("tab-graph").hidden = !data.graph;
   if (data.graph) startGraph();
   chooseModule("");
+  startBroken();
 }
 startPage();

@@ -25,8 +25,10 @@ function startStages() {
     const pass = passOf(index);
     const said = !pass ? "" : pass.changes ? ` (${plural(pass.changes, "change")})` : " (nothing to do)";
     const name = pass ? `${index}. ${stageName(index)}` : { 0: "Captured from the model" }[index] || "Compiled: what runs";
-    choice.append(element("option", { value: index }, `${name}${said}`));
-    const made = element("button", { type: "button", tabindex: -1, title: `${name}${said}`, class: pass && pass.changes ? "did" : pass ? "" : "end" });
+    const told = breaksAt(index) ? `${WRONG} ${name}${said} BROKEN` : `${name}${said}`;
+    choice.append(element("option", { value: index }, told));
+    const made = element("button", { type: "button", tabindex: -1, title: told, class: pass && pass.changes ? "did" : pass ? "" : "end" });
+    made.classList.toggle("wrong", breaksAt(index));
     made.addEventListener("click", () => goToStage(index));
     strip.append(made);
   }
@@ -70,6 +72,7 @@ function endText() {
 
 function passText(pass) {
   const made = [element("h2", {}, `${stageName(stage)}: pass ${stage} of ${data.passes.length}`)];
+  if (breaksAt(stage)) made.push(element("ul", { class: "wrong" }, brokenItem(drawn)));
   if (pass.reason) made.push(element("p", {}, pass.reason));
   made.push(costTable(pass));
   if (!data.graph) made.push(element("p", {}, "This copy of the package has no graphs.json, so that its changes are not shown one by one."));
@@ -121,7 +124,7 @@ function change(kind, row, was) {
   const made = element("div", { class: `change ${kind}` }, title);
   if (was) made.append(element("code", {}, element("s", {}, was.text)));
   made.append(element("code", {}, row.text));
-  const why = reasonOf(passOf(stage), row.name);
+  const why = reasonOf(stage, row.name);
   if (why !== passOf(stage).reason) made.append(element("div", {}, why));
   return made;
 }

@@ -14,12 +14,14 @@ function find() {
   if (!wanted) return;
   const named = (index) => data.statements[index].op.toLowerCase().includes(wanted);
   const all = searched.flatMap((text, index) => (text.includes(wanted) ? [index] : []));
-  const hits = [...all.filter(named), ...all.filter((index) => !named(index))];
-  hits.forEach((index) => lineOf(index).classList.add("hit"));
+  all.forEach((index) => lineOf(index).classList.add("hit"));
+  const statementItems = (indices) => indices.map((index) => statementItem(data.statements[index], index));
+  // Operations of that name come first: Enter leads to the first.
   const items = [
+    ...statementItems(all.filter(named)),
     ...data.passes.flatMap((pass, index) => (pass.name.includes(wanted) ? [item(stageName(index + 1), "pass", () => goToStage(index + 1))] : [])),
     ...[...modules.keys()].filter((path) => path.toLowerCase().includes(wanted)).map((path) => item(path, "module", () => goToModule(path))),
-    ...hits.map((index) => statementItem(data.statements[index], index)),
+    ...statementItems(all.filter((index) => !named(index))),
     ...stageItems(wanted),
   ];
   const rest = items.length > MOST_FOUND ? `; the first ${MOST_FOUND} are shown` : "";

@@ -73,8 +73,11 @@ function lifeOf(name) {
   return mine ? all.slice(mine[1], next ? next[1] : all.length) : [];
 }
 
-// Why a pass did that to a value: what it noted of it, or else what the pass is for.
-function reasonOf(pass, name) {
+// Why the pass of a stage did that to a value: what it noted of it, what its rule says, or else what the pass is for.
+function reasonOf(index, name) {
+  const pass = passOf(index);
   const noted = [...pass.replaced, ...pass.skipped].find((text) => text.startsWith(`%${name} `));
-  return noted ? noted.slice(noted.indexOf(": ") + 2) : pass.reason;
+  if (noted) return noted.slice(noted.indexOf(": ") + 2);
+  const rule = data.graph ? Object.entries(data.graph.stages[index].why).find(([, names]) => names.includes(name)) : null;
+  return rule ? rule[0] : pass.reason;
 }

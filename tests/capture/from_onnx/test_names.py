@@ -9,7 +9,15 @@ from mpccompile.capture.from_onnx.names import identifier, is_made_up, parameter
 
 @pytest.mark.parametrize(
     ("name", "plain"),
-    [("input_ids", "input_ids"), ("input.1", "input_1"), ("x:0", "x_0"), ("1", "_1"), ("class", "class_"), ("", "_")],
+    [
+        ("input_ids", "input_ids"),
+        ("input.1", "input_1"),
+        ("x:0", "x_0"),
+        ("1", "_1"),
+        ("class", "class_"),
+        ("", "_"),
+        ("größe", "gr__e"),
+    ],
 )
 def test_an_input_can_be_a_keyword(name, plain):
     assert identifier(name) == plain

@@ -28,6 +28,12 @@ def test_a_text_that_means_nothing_is_told(text):
         parse_shapes([text])
 
 
+def test_a_name_has_one_shape():
+    assert parse_shapes(["x=1,2", "x=1,2"]) == {"x": [1, 2]}
+    with pytest.raises(OptionError, match="x has two shapes"):
+        parse_shapes(["x=1,2", "x=1,3"])
+
+
 @pytest.mark.parametrize(
     "given", [{"input_ids": (1, 5)}, {"mask.1": (1, 5)}, {"mask_1": (1, 5)}, {"batch": 1, "length": [5]}]
 )
@@ -42,7 +48,10 @@ def test_a_dim_with_a_name_is_bound_once_for_all(given):
         ({"batch": 1}, r"dim 1 \(length\) of input input_ids is open in the file.* --input-shape input_ids=1,SIZE"),
         ({"input_ids": (1, 2, 3)}, "input_ids has 2 dims in the file, the shape given has 3"),
         ({"fixed": (2, 4)}, "dim 1 of input fixed is 3, the shape given says 4"),
-        ({"input_ids": (1, 5), "mask.1": (1, 6)}, "dim 1, length, of input mask.1 is 5, the shape given says 6"),
+        (
+            {"input_ids": (1, 5), "mask.1": (1, 6)},
+            "dim 1, length, of input mask.1 is 5, the shape given says 6.*one",
+        ),
         ({"ids": (1, 5)}, r"no input ids.*input_ids, mask_1, fixed. Its open dims are batch, length"),
     ],
 )

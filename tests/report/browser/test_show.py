@@ -206,12 +206,13 @@ def test_a_removed_value_says_why_and_what_is_read_instead(tab, shown):
     go_to(tab, index)
     tab.locator("#open-all").click()
     removed = box(tab, f"n:{name}")
-    assert f"removed by merge_parallel_linears: {shown['passes'][index - 1]['reason']}" in removed.get_attribute(
-        "aria-label"
-    )
+    (why,) = [sentence for sentence, names in stage["why"].items() if name in names]
+    assert why != shown["passes"][index - 1]["reason"]
+    assert f"removed by merge_parallel_linears: {why}" in removed.get_attribute("aria-label")
     removed.click()
     known = details(tab)
-    assert known["why"] == shown["passes"][index - 1]["reason"]
+    assert known["why"] == why
+    assert why in tab.locator("#step").inner_text()
     assert known["instead"] == f"%{stage['became'][name]}"
     assert "removed by merge_parallel_linears" in known["history"]
     tab.get_by_role("button", name=known["instead"], exact=True).click()
@@ -238,6 +239,14 @@ def test_search_finds_what_there_is_and_leads_there(tab, shown):
     assert not tab.locator("#found").is_visible()
 
 
+def test_enter_leads_to_an_operation_of_the_name_before_a_pass_of_it(tab, shown):
+    tab.keyboard.press("/")
+    tab.keyboard.type("gelu")
+    tab.keyboard.press("Enter")
+    first = next(row for row in shown["statements"] if row["op"] == "gelu")
+    assert box(tab, f"n:{first['node']}").get_attribute("aria-current") == "true"
+
+
 def test_the_graph_is_walked_with_the_keys_alone(tab):
     focused = "document.activeElement.dataset.key || document.activeElement.id"
     for _ in range(40):
@@ -261,6 +270,22 @@ def test_the_graph_is_walked_with_the_keys_alone(tab):
     assert tab.evaluate(focused) == f"g:{LAYERS[0]}"
     tab.keyboard.press("Enter")
     assert box(tab, f"g:{LAYERS[0]}").get_attribute("aria-expanded") == "false"
+
+
+def test_what_is_chosen_or_has_the_focus_is_outlined_where_a_pass_changed_it(tab, shown):
+    index, stage = next((index, each) for index, each in enumerate(shown["graph"]["stages"]) if each["changed"])
+    go_to(tab, index)
+    tab.locator("#open-all").click()
+    name = shown["graph"]["rows"][stage["changed"][0][1]]["name"]
+    card = box(tab, f"n:{name}").locator(".card")
+    stroke = "each => getComputedStyle(each).strokeWidth"
+    before = card.evaluate(stroke)
+    box(tab, f"n:{name}").click()
+    assert card.evaluate(stroke) != before
+    chosen = card.evaluate(stroke)
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("ArrowUp")
+    assert tab.locator("#picture .node.changed:focus-visible .card").first.evaluate(stroke) != chosen
 
 
 def test_the_critical_path_stands_out(tab):
