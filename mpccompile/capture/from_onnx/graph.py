@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnx
@@ -80,6 +80,14 @@ class Graph:
         """Read the stored tensors that a node, or a branch of one, asks for."""
         wanted = {name for node in self.nodes for name in reads(node)} | set(self.outputs)
         return {name: from_proto(tensor, self.folder) for name, tensor in self.stored.items() if name in wanted}
+
+    def without_data(self) -> Graph:
+        """Return the graph with the names, types and shapes of its stored tensors alone: the data is read by then."""
+        stored = {
+            name: onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            for name, tensor in self.stored.items()
+        }
+        return replace(self, stored=stored)
 
     def is_public(self, name: str, value: Tensor) -> bool:
         """Say whether a stored tensor is a constant that both parties may know."""
