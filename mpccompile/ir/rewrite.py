@@ -15,6 +15,8 @@ from torch import fx
 from torch._subclasses import FakeTensor, FakeTensorMode  # noqa: PLC2701 - an exported graph's mode has no public name
 
 Target = Callable[..., Any]
+MADE_OF = "made_of"
+"""In the meta of a get_attr whose tensor was made of stored weights: their names."""
 
 
 def fake_mode_of(graph: fx.Graph) -> FakeTensorMode:
