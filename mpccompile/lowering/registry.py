@@ -111,7 +111,7 @@ class Site:
 
     def constant(self, name: str, data: torch.Tensor) -> fx.Node:
         """Insert a public constant."""
-        node = insert_weight(self.module, self.node, f"constant_{name}", data, like=self.node)
+        node = insert_weight(self.module, self.node, f"constant_{name}", data.clone(), like=self.node)
         self.levels[node] = Secrecy.PUBLIC
         return node
 
