@@ -23,7 +23,7 @@ from mpccompile.ir.program import PassRecord, Program
 from mpccompile.ir.tables import with_table_rows
 from mpccompile.ir.text import to_text
 from mpccompile.lowering.lower import lower
-from mpccompile.passes.driver import run_passes
+from mpccompile.passes.driver import collect, run_passes
 from mpccompile.passes.drop_no_ops import drop_no_ops
 from mpccompile.passes.fold_affine_after_linear import fold_affine_after_linear
 from mpccompile.passes.fold_constant_arithmetic import fold_constant_arithmetic
@@ -109,6 +109,7 @@ def build(
     program = staying(approximate(program, options, observer=observer), resident or {})
     with timed("passes"):
         program = _told("optimised", run_passes(program, passes, observer=observer))
+    collect(program)
     batches = [program.example_inputs, *(in_order(program, batch) for batch in calibration)]
     expect_finite(program, batches)
     with timed("calibrate"):

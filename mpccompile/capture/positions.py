@@ -85,7 +85,7 @@ def bake(module: fx.GraphModule, positions: Positions) -> None:
     first = next(node for node in module.graph.nodes if node.op not in ("placeholder", "get_attr"))
     holder.meta["origin"] = Origin(positions.module_path)
     if mask is None:
-        replace(holder, insert_weight(module, first, NAME, positions.values, like=holder))
+        replace(holder, insert_weight(module, first, NAME, positions.values.clone(), like=holder))
         return
     keep = insert_call(first, aten._to_copy.default, mask, dtype=torch.int64, like=holder)  # noqa: SLF001 - its ATen name
     count = insert_call(first, aten.cumsum.default, keep, 1, like=holder)

@@ -197,9 +197,20 @@ def _weights(program: Program) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     for node in program.graph.nodes:
         if node.op == "get_attr":
             name = str(node.target)
-            data = weight_data(program.module, node).contiguous().clone()
+            data = weight_data(program.module, node).contiguous()
             (secret if name in program.secret_attributes else public)[name] = data
-    return secret, public
+    return _apart(secret), _apart(public)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy what shares memory with one before it, which a file of safetensors does not take; nothing else is copied."""
+    apart: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, data in tensors.items():
+        place = data.untyped_storage().data_ptr()
+        apart[name] = data.clone() if place in places else data
+        places.add(place)
+    return apart
 
 
 def _description(

@@ -68,7 +68,7 @@ class Probed:
     def __call__(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the answer and the inner values by name."""
         outputs, values = self.module(*inputs.values())
-        return outputs[self.logits], dict(zip(self.names, values, strict=True))
+        return outputs[self.logits].float(), dict(zip(self.names, values, strict=True))
 
 
 def probed(program: Program, module: fx.GraphModule, names: Sequence[str]) -> Probed:

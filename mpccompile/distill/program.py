@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from mpccompile import compiler
+from mpccompile.distill.own_weights import with_own_weights
 
 if TYPE_CHECKING:
     from mpccompile.ir.program import Program
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 def make(model: nn.Module, example_inputs: Mapping[str, Tensor] | Sequence[Tensor], options: Options) -> Program:
     """Capture and lower a model, name its functions, and replace those that the options name.
 
-    No pass that folds weights runs, so that each weight keeps its dotted name in the model.
+    No pass that folds weights runs, so that each weight keeps its dotted name in the model; those that lowering stores
+    the other way round, as GPT-2's, are the model's own again. Weights that became part of others, as those of batch
+    norms, do not train: a warning names them.
 
     Args:
         model: A module in float32 on the CPU; it is left as it was, and shares its weights with the program.
@@ -29,4 +32,4 @@ def make(model: nn.Module, example_inputs: Mapping[str, Tensor] | Sequence[Tenso
         UnsupportedOp: If it computes something on secrets that has no private implementation.
         OptionError: If an approximation, or a pattern of sites, names nothing.
     """
-    return compiler.approximate(compiler.recognise(model, example_inputs, options), options)
+    return with_own_weights(compiler.approximate(compiler.recognise(model, example_inputs, options), options), model)

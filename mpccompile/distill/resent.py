@@ -47,7 +47,7 @@ class Resending:
         before = torch.cat([hidden[:, :1], hidden[:, :-1]], 1)
         chosen = (torch.arange(hidden.shape[1], device=hidden.device) >= starts).unsqueeze(-1)
         outputs, again = _Replacing(self.student.module, self.sites.embedded, chosen, before).run(*inputs.values())
-        return outputs[self.student.logits], dict(zip(self.student.names, again, strict=True))
+        return outputs[self.student.logits].float(), dict(zip(self.student.names, again, strict=True))
 
 
 class _Replacing(fx.Interpreter):

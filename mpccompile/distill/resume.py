@@ -15,6 +15,7 @@ _OF_ALL = (
     "dropout",
     "teacher_dropout",
     "device",
+    "precision",
 )
 _OF_VALIDATION = ("select", "evaluate_steps")
 """They choose the weights that a stage ends with, if there is something to validate on."""

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,7 +170,8 @@ class Trainer:
         with torch.random.fork_rng(devices=[]) if self._noisy else nullcontext():
             if self._noisy:
                 torch.manual_seed(self.job.config.seed + 1_000_003 * (self._state.total + 1))
-            _logits, parts = loss(batch)
+            with _reduced(self.job.config):
+                _logits, parts = loss(batch)
         total = torch.stack(list(parts.values())).sum()
         if not bool(torch.isfinite(total)):
             raise self._not_finite(loss, batch, f"loss of step {self._state.step + 1}")
@@ -309,6 +310,12 @@ def _optimizer(
         key, _, name = place.partition("/")
         optimizer.state[named[name]][key] = value
     return optimizer
+
+
+def _reduced(config: DistillationConfig) -> AbstractContextManager[object]:
+    """Return where products are computed in the config's precision."""
+    kind = config.device.partition(":")[0]
+    return torch.autocast(kind, torch.bfloat16, enabled=config.precision == "bfloat16")
 
 
 def _order(rows: int, seed: int, stage: int, epoch: int) -> Tensor:

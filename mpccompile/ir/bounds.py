@@ -45,6 +45,13 @@ class Bound:
         return min(self.length, float(self.size.square().sum(-1).max().sqrt()))
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A weight, whose bound is made for one call that reads it: those of all weights are as large as the model."""
+
+    data: Tensor
+
+
 Ranges = Mapping[str, tuple[float, float]]
 _WAVES = (torch.ops.aten.cos.default, torch.ops.aten.sin.default)
 
@@ -78,11 +85,10 @@ class _Walker(fx.Interpreter):
             limit = self._limits.get(str(n.target))
             return _unknown(n) if limit is None else _constant(n, limit)
         if n.op == "get_attr" and str(n.target) in self._attributes:
-            value = super().run_node(n)
-            return Bound(value.abs())
+            return _Stored(super().run_node(n))
         if n.op == "output":
             return None
-        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        args, kwargs = fx.node.map_aggregate(self.fetch_args_kwargs_from_env(n), _bounded)
         if n.op != "call_function" or not _holds_bound((args, kwargs)):
             value = super().run_node(n)
             # Of a position that is an input: what stands here are those of the example, and others may be larger.
@@ -99,6 +105,10 @@ class _Walker(fx.Interpreter):
             return _quadratic(*args, tested=self._tested.get(n.name))
         rule = _RULES.get(n.target)
         return _unknown(n) if rule is None else rule(n, *args, **kwargs)
+
+
+def _bounded(value: Any) -> Any:
+    return Bound(value.data.abs()) if isinstance(value, _Stored) else value
 
 
 def _holds_bound(value: Any) -> bool:
@@ -122,14 +132,26 @@ def _size(x: Any) -> Tensor:
 def _linear(_n: fx.Node, x: Any, weight: Any, bias: Any = None) -> Bound:
     x = x if isinstance(x, Bound) else Bound(_size(x))
     rows = _size(weight)
-    by_length = x.row_length * rows.square().sum(-1).sqrt()
-    size = torch.minimum(_finite_matmul(x.size, rows.T), by_length.expand(*x.size.shape[:-1], -1))
-    return Bound(size if bias is None else size + _size(bias), x.row_length * float(rows.square().sum().sqrt()))
+    lengths = _lengths(rows)
+    size = torch.minimum(_finite_matmul(x.size, rows.T), (x.row_length * lengths).expand(*x.size.shape[:-1], -1))
+    return Bound(size if bias is None else size + _size(bias), x.row_length * float(_lengths(lengths)))
+
+
+def _lengths(rows: Tensor) -> Tensor:
+    """Return the Euclidean lengths along the last dim, without the squares between."""
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=-1)
+    return lengths
+
+
+def _is_finite(sizes: Tensor) -> bool:
+    """Look at the largest, which NaN is too; none is negative."""
+    # amax, and not max, which copies what is transposed.
+    return sizes.numel() == 0 or float(sizes.amax()) < math.inf
 
 
 def _finite_matmul(a: Tensor, b: Tensor) -> Tensor:
     """Multiply bounds; infinity times zero counts as infinity, which is the safe side."""
-    if not bool(torch.isfinite(a).all()) or not bool(torch.isfinite(b).all()):
+    if not _is_finite(a) or not _is_finite(b):
         return torch.full((*torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]), math.inf)
     return torch.matmul(a, b)
 
@@ -183,14 +205,14 @@ def _attend(n: fx.Node, _x: Any, y: Any, *_mask: Any) -> Bound:
 
 def _conv2d(n: fx.Node, x: Any, weight: Any, bias: Any = None, *geometry: Any) -> Bound:
     sizes = _size(x), _size(weight)
-    if not all(bool(torch.isfinite(size).all()) for size in sizes):
+    if not all(map(_is_finite, sizes)):
         return _unknown(n)
     return Bound(ops.conv2d(*sizes, None if bias is None else _size(bias), *geometry))
 
 
 def _embedding(n: fx.Node, _ids: Any, weight: Any) -> Bound:
     table = _size(weight)
-    return Bound(table.max(0).values.expand(shape_of(n)), float(table.square().sum(-1).max().sqrt()))
+    return Bound(table.max(0).values.expand(shape_of(n)), float(_lengths(table).max()))
 
 
 def _reduction(target: Callable[..., Tensor]) -> Callable[..., Bound]:

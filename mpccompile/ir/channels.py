@@ -14,6 +14,7 @@ from torch import Tensor, fx
 
 from mpccompile.ir import ops
 from mpccompile.ir.rewrite import arguments, is_call, shape_of, target_of, weight_data
+from mpccompile.ir.wide import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,10 +123,10 @@ def scale_channels(edit: Edit, source: fx.Node, factors: Tensor) -> None:
     """Multiply each output channel of ``source`` by its factor, in its weights."""
     given = arguments(source)
     weight, bias = given["weight"], given.get("bias")
-    data = edit.data(weight)
+    data = weight_data(edit.module, weight)
     by_row = is_call(source, ops.linear, ops.conv2d)
     shaped = factors.reshape(-1, *(1,) * (data.dim() - 1)) if by_row else factors
-    changes = {"weight": edit.weight(weight, source, data * shaped)}
+    changes = {"weight": edit.weight(weight, source, scaled(data, shaped))}
     if bias is not None:
         changes["bias"] = edit.weight(bias, source, edit.data(bias) * factors)
     edit.change(source, _SCALED, **changes)
@@ -134,9 +135,9 @@ def scale_channels(edit: Edit, source: fx.Node, factors: Tensor) -> None:
 def scale_inputs(edit: Edit, reader: fx.Node, factors: Tensor) -> None:
     """Multiply what a linear or convolution makes of each input channel by its factor, in its weights."""
     weight = arguments(reader)["weight"]
-    data = edit.data(weight)
+    data = weight_data(edit.module, weight)
     shaped = factors.reshape(-1, *(1,) * (data.dim() - 2)) if factors.dim() else factors
-    edit.change(reader, _SCALED, weight=edit.weight(weight, reader, data * shaped))
+    edit.change(reader, _SCALED, weight=edit.weight(weight, reader, scaled(data, shaped)))
 
 
 def shift_channels(edit: Edit, source: fx.Node, shifts: Tensor) -> None:

@@ -15,6 +15,8 @@ from torch import fx
 from torch._subclasses import FakeTensor, FakeTensorMode  # noqa: PLC2701 - an exported graph's mode has no public name
 
 Target = Callable[..., Any]
+MADE_OF = "made_of"
+"""In the meta of a get_attr whose tensor was made of stored weights: their names."""
 
 
 def fake_mode_of(graph: fx.Graph) -> FakeTensorMode:
@@ -80,17 +82,20 @@ def refresh_value(node: fx.Node) -> None:
 
 
 def insert_weight(module: fx.GraphModule, before: fx.Node, name: str, data: torch.Tensor, *, like: fx.Node) -> fx.Node:
-    """Store ``data`` as the buffer ``name`` (made unique) and insert the get_attr that reads it."""
+    """Store ``data`` as the buffer ``name`` (made unique) and insert the get_attr that reads it.
+
+    It is stored as it is, without a copy: a caller who was given it, or goes on to change it, gives a clone.
+    """
     name = name.replace(".", "_")
     unique, count = name, 0
     while hasattr(module, unique):
         count += 1
         unique = f"{name}_{count}"
-    module.register_buffer(unique, data.detach().clone())
+    module.register_buffer(unique, data.detach())
     with module.graph.inserting_before(before):
         node = module.graph.get_attr(unique)
     inherit(node, like)
-    node.meta["val"] = fake_mode_of(module.graph).from_tensor(data)
+    node.meta["val"] = fake_mode_of(module.graph).from_tensor(data, static_shapes=True)
     return node
 
 

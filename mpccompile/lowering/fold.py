@@ -31,7 +31,7 @@ def fold_public_constants(program: Program) -> Program:
     for node, value in known.items():
         is_last = any(user not in known for user in node.users)
         if node.op == "call_function" and isinstance(value, torch.Tensor) and is_last:
-            constant = insert_weight(module, node, f"constant_{node.name}", value, like=node)
+            constant = insert_weight(module, node, f"constant_{node.name}", value.clone(), like=node)
             node.replace_all_uses_with(constant, propagate_meta=False)
     tidy(module)
     return program.with_changes(module=module)

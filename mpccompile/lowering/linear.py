@@ -54,4 +54,4 @@ def as_weight(site: Site, y: fx.Node) -> fx.Node | None:
         return None
     if not site.is_secret(y):
         return site.constant(f"{y.target}_transposed", weight_data(site.module, y).t().contiguous())
-    return site.weight(f"{y.target}_transposed", lambda: weight_data(site.module, y).t().contiguous())
+    return site.weight(f"{y.target}_transposed", lambda: weight_data(site.module, y).t().contiguous(), [y])

@@ -97,8 +97,10 @@ def _batch_norm(site: Site, x: fx.Node, parts: tuple[Weight, Weight, fx.Node, fx
     shift = (0.0 if bias is None else bias) - mean * factor
     shape = (-1, *(1,) * (len(site.shape(x)) - 2))
     name = str(parts[2].target).removesuffix("running_mean")
-    scale = site.weight(f"{name}factor", lambda: factor.reshape(shape).float())
-    return total(site, product(site, x, scale), site.weight(f"{name}shift", lambda: shift.reshape(shape).float()))
+    stored = [part for part in parts if part is not None]
+    scale = site.weight(f"{name}factor", lambda: factor.reshape(shape).float(), stored)
+    moved = site.weight(f"{name}shift", lambda: shift.reshape(shape).float(), stored)
+    return total(site, product(site, x, scale), moved)
 
 
 @lowers(aten.group_norm.default)

@@ -11,7 +11,7 @@ import torch
 from torch import fx
 
 from mpccompile.ir.program import Secrecy
-from mpccompile.ir.rewrite import Target, insert_call, insert_weight, shape_of, value_of, weight_data
+from mpccompile.ir.rewrite import MADE_OF, Target, insert_call, insert_weight, shape_of, value_of, weight_data
 from mpccompile.ir.secrecy import level_of_call
 
 Lowered = fx.Node | Sequence[fx.Node]
@@ -111,14 +111,15 @@ class Site:
 
     def constant(self, name: str, data: torch.Tensor) -> fx.Node:
         """Insert a public constant."""
-        node = insert_weight(self.module, self.node, f"constant_{name}", data, like=self.node)
+        node = insert_weight(self.module, self.node, f"constant_{name}", data.clone(), like=self.node)
         self.levels[node] = Secrecy.PUBLIC
         return node
 
-    def weight(self, name: str, make: Callable[[], torch.Tensor]) -> fx.Node:
-        """Insert a secret weight made from other weights, once per name."""
+    def weight(self, name: str, make: Callable[[], torch.Tensor], made_of: Sequence[fx.Node]) -> fx.Node:
+        """Insert a secret weight made from the stored weights ``made_of``, once per name."""
         if name not in self.stored:
             node = insert_weight(self.module, self.node, name, make(), like=self.node)
+            node.meta[MADE_OF] = tuple(str(source.target) for source in made_of)
             self.levels[node] = Secrecy.SECRET
             self.stored[name] = node
         return self.stored[name]

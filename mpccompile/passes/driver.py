@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ Observer = Callable[[Program, PassRecord], None]
 
 TOLERANCE = 1e-5
 """Largest difference an exact pass may make, relative to the largest entry of an output (or to 1)."""
+
+_MUCH_BYTES = 2**25
+"""A graph and its module hold each other, and Python looks for such circles after so many objects, however large."""
 
 
 def run_passes(
@@ -48,7 +52,11 @@ def run_passes(
     Raises:
         PassFailed: If a pass breaks the graph or changes what the model computes.
     """
+    left_bytes = 0
     for each in passes:
+        if left_bytes > _MUCH_BYTES:
+            gc.collect()
+            left_bytes = 0
         before = program
         start = time.perf_counter()
         program = apply(each, before)
@@ -57,6 +65,7 @@ def run_passes(
         if log.changes:
             _gate(each.__name__, before, program, compare=check and exact)
             program = program if exact else _with_new_reference(program)
+            left_bytes += _left_bytes(before, program)
         record = _record(each, seconds, log, before, program)
         notes = {key: value for key, value in program.notes.items() if key != NOTE}
         program = program.with_changes(notes=notes, history=(*program.history, record))
@@ -64,6 +73,23 @@ def run_passes(
         if observer is not None:
             observer(program, record)
     return program
+
+
+def collect(program: Program) -> None:
+    """Free what the earlier stages of a program with large weights have left in memory."""
+    if sum(_bytes_at(program).values()) > _MUCH_BYTES:
+        gc.collect()
+
+
+def _left_bytes(before: Program, after: Program) -> int:
+    """Return how much memory of weights a pass has no more use for."""
+    kept = _bytes_at(after)
+    return sum(size for place, size in _bytes_at(before).items() if place not in kept)
+
+
+def _bytes_at(program: Program) -> dict[int, int]:
+    weights = (*program.module.parameters(), *program.module.buffers())
+    return {weight.data_ptr(): weight.nbytes for weight in weights}
 
 
 def _tell(program: Program, record: PassRecord) -> None:

@@ -9,7 +9,8 @@ from torch import fx
 from mpccompile.ir import ops
 from mpccompile.ir.channels import bias_name, why_fixed
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.rewrite import arguments, is_call, shape_of
+from mpccompile.ir.rewrite import arguments, is_call, shape_of, weight_data
+from mpccompile.ir.wide import product
 
 if TYPE_CHECKING:
     from mpccompile.ir.program import Program
@@ -55,13 +56,13 @@ def _why_not(edit: Edit, inner: fx.Node, outer: fx.Node) -> str:
 
 def _fold(edit: Edit, inner: fx.Node, outer: fx.Node) -> None:
     first, second = arguments(inner), arguments(outer)
-    left, right = edit.data(second["weight"]), edit.data(first["weight"])
+    left, right = weight_data(edit.module, second["weight"]), edit.data(first["weight"])
     vectors = []
     if first["bias"] is not None:
-        vectors.append(left @ edit.data(first["bias"]))
+        vectors.append(product(left, edit.data(first["bias"])))
     if second["bias"] is not None:
         vectors.append(edit.data(second["bias"]))
-    weight = edit.weight(second["weight"], outer, left @ right)
+    weight = edit.weight(second["weight"], outer, product(left, right, left.dtype))
     bias = None
     if vectors:
         bias = edit.weight(second["weight"], outer, vectors[0] + sum(vectors[1:]), name=bias_name(weight))

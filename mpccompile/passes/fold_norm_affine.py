@@ -9,7 +9,8 @@ from torch import Tensor, fx
 from mpccompile.ir import ops
 from mpccompile.ir.channels import Use, along_last, scale_inputs, shift_channels, uses, why_fixed
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.rewrite import arguments, is_call
+from mpccompile.ir.rewrite import arguments, is_call, weight_data
+from mpccompile.ir.wide import product
 
 if TYPE_CHECKING:
     from mpccompile.ir.program import Program
@@ -61,7 +62,7 @@ def _refusal(edit: Edit, use: Use) -> str:
 
 def _absorb(edit: Edit, use: Use, gamma: Tensor, beta: Tensor | None) -> None:
     linear, places = use.user, along_last(use.channels)
-    weight = edit.data(arguments(linear)["weight"])
     if beta is not None:
-        shift_channels(edit, linear, weight @ beta[places])
+        weight = weight_data(edit.module, arguments(linear)["weight"])
+        shift_channels(edit, linear, product(weight, beta[places]))
     scale_inputs(edit, linear, gamma[places])

@@ -11,7 +11,7 @@ from torch import fx
 from mpccompile.ir import ops
 from mpccompile.ir.channels import bias_name, why_fixed
 from mpccompile.ir.edit import Edit, edited
-from mpccompile.ir.rewrite import arguments, is_call, shape_of
+from mpccompile.ir.rewrite import arguments, is_call, shape_of, weight_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,8 @@ def _merge(edit: Edit, x: fx.Node, linears: Sequence[fx.Node]) -> None:
     weights = [part["weight"] for part in parts]
     sizes = [shape_of(weight)[0] for weight in weights]
     name = joined_name([str(weight.target) for weight in weights])
-    weight = edit.weight(weights[0], first, torch.cat([edit.data(each) for each in weights]), name=name)
+    joined = torch.cat([weight_data(edit.module, each) for each in weights])
+    weight = edit.weight(weights[0], first, joined, name=name)
     bias = None
     if any(part["bias"] is not None for part in parts):
         vectors = [

@@ -29,6 +29,7 @@ def test_a_linear_rate_rises_and_falls():
         lambda: Stage(1, 0.1, warmup=1.0),
         lambda: DistillationConfig(layers=None, logits=None),
         lambda: DistillationConfig(select="best"),
+        lambda: DistillationConfig(precision="float16"),
         lambda: DistillationConfig(temperature=0.0),
         lambda: DistillationConfig(holdout=1.0),
         lambda: DistillationConfig(evaluate_steps=0),

@@ -111,6 +111,19 @@ def test_a_resent_text_is_read_from_hidden_states_from_its_middle_on():
     assert not torch.allclose(losses[0], losses[1])
 
 
+@pytest.mark.parametrize("loss", [TextLoss(alignment=0.5, answers=True, resent=1), TextLoss()])
+def test_products_in_bfloat16_learn_nearly_the_same_and_other_steps(loss):
+    teacher = models.gpt2()[0] if loss.answers else None
+    ends = []
+    for precision in ("float32", "bfloat16"):
+        config = replace(PLAIN, text_loss=loss, precision=precision)
+        ends.append(trained(program_of(merged_of()), config=config, teacher=teacher))
+    plain, reduced = ([record.loss for record in end.history] for end in ends)
+    assert plain != reduced
+    torch.testing.assert_close(torch.tensor(reduced), torch.tensor(plain), rtol=0.02, atol=0)
+    assert all(weight.dtype == torch.float32 for weight in ends[1].program.module.parameters())
+
+
 def test_where_a_text_is_resent_is_drawn_and_never_its_first_position():
     program = program_of(models.gpt2()[0])
     resending = Resending(probed(program, program.module, []), text_sites(program), 1.0, drawn=True)

@@ -6,6 +6,8 @@ anything in doubt is a weight.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,8 @@ _HOPELESS = -1e4
 _MATRIX = 2
 # Fewer say nothing of the rule that made them.
 _ROWS = 3
+# So many numbers tell most weights from a mask.
+_SEVERAL = 64
 _AGREEMENT = 1e-4
 
 
@@ -40,7 +44,7 @@ def is_public(name: str, value: Tensor, *, literal: bool) -> bool:
 
 def is_mask(value: Tensor) -> bool:
     """Say whether a tensor masks: 0 here and a hopeless number there, or 0 here and 1 there."""
-    if value.dim() < _MATRIX:
+    if value.dim() < _MATRIX or not _has_mask_numbers(value.reshape(-1)[:_SEVERAL]):
         return False
     hidden = value <= _HOPELESS
     shown = value == 0
@@ -49,11 +53,17 @@ def is_mask(value: Tensor) -> bool:
     return bool(shown.any()) and not bool(shown.all()) and bool((shown | (value == 1)).all())
 
 
+def _has_mask_numbers(value: Tensor) -> bool:
+    """Say whether each number is one that masks hold: few say no to a weight, whose gigabytes are not compared then."""
+    return bool(((value <= _HOPELESS) | (value == 0) | (value == 1)).all())
+
+
 def is_frequencies(value: Tensor) -> bool:
     """Say whether a tensor holds ``1, r, r ** 2, ...``: the frequencies of Su et al., "RoFormer"."""
-    powers = value.reshape(-1).double()
-    if powers.numel() < _ROWS or float(powers[0]) != 1 or not 0 < float(powers[1]) < 1:
+    flat = value.reshape(-1)
+    if flat.numel() < _ROWS or float(flat[0]) != 1 or not 0 < float(flat[1]) < 1:
         return False
+    powers = flat.double()
     wanted = powers[1] ** torch.arange(powers.numel(), dtype=torch.float64)
     return bool(((powers - wanted).abs() <= _AGREEMENT * wanted).all())
 
@@ -62,18 +72,22 @@ def is_rotary(value: Tensor) -> bool:
     """Say whether a tensor [..., T, D] holds ``t * f``, its cosine or its sine: row 1 says the frequencies f."""
     if value.dim() < _MATRIX or value.shape[-2] < _ROWS:
         return False
-    table = value.reshape(-1, *value.shape[-2:]).double()
+    table = value.reshape(-1, *value.shape[-2:])
+    # A few rows say no to a weight: all of it would stand in memory nine times.
+    if not any(True for _ in _frequencies(table[:1, :_ROWS].double())) or not bool(table[:, 1].any()):
+        return False
+    # Ones are the cosines of nothing, and a weight that was never trained.
+    return any(bool(frequencies.any()) for frequencies in _frequencies(table.double()))
+
+
+def _frequencies(table: Tensor) -> Iterator[Tensor]:
+    """Find the frequencies with which a table [N, T, D] holds angles, then cosines, then sines."""
     steps = torch.arange(table.shape[1], dtype=torch.float64)[:, None]
     found = table[:, 1:2]
-    if not bool(found.any()):
-        return False
     if bool(((steps * found - table).abs() <= _AGREEMENT * table.abs()).all()):
-        return True
-    if float(table.abs().max()) > 1:
-        return False
-    for of, inverse in ((torch.cos, torch.acos), (torch.sin, torch.asin)):
-        frequencies = inverse(found)
-        # Ones are the cosines of nothing, and a weight that was never trained.
-        if bool(frequencies.any()) and bool(((of(steps * frequencies) - table).abs() < _AGREEMENT).all()):
-            return True
-    return False
+        yield found
+    if float(table.abs().max()) <= 1:
+        for of, inverse in ((torch.cos, torch.acos), (torch.sin, torch.asin)):
+            frequencies = inverse(found)
+            if bool((of(steps * frequencies) - table).abs().lt(_AGREEMENT).all()):
+                yield frequencies

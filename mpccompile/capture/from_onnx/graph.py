@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnx
 from torch import Tensor
 
 from mpccompile.capture.from_onnx.constants import is_public
+from mpccompile.capture.from_onnx.learned import learned
 from mpccompile.capture.from_onnx.origins import origin_of
 from mpccompile.capture.from_onnx.tensors import from_proto, short
 from mpccompile.errors import CaptureFailed
@@ -64,7 +65,7 @@ class Graph:
         inputs: What a caller gives; stored tensors that are listed as inputs too are not among them.
         outputs: Names of what it returns.
         nodes: In an order in which each can be computed.
-        stored: Tensors of the file by name, those of Constant nodes included.
+        stored: Tensors of the file by name, those of Constant nodes and learned attributes included.
         literals: Names of those that stand in Constant nodes.
         folder: Where external data is.
     """
@@ -81,6 +82,14 @@ class Graph:
         wanted = {name for node in self.nodes for name in reads(node)} | set(self.outputs)
         return {name: from_proto(tensor, self.folder) for name, tensor in self.stored.items() if name in wanted}
 
+    def without_data(self) -> Graph:
+        """Return the graph with the names, types and shapes of its stored tensors alone: the data is read by then."""
+        stored = {
+            name: onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+            for name, tensor in self.stored.items()
+        }
+        return replace(self, stored=stored)
+
     def is_public(self, name: str, value: Tensor) -> bool:
         """Say whether a stored tensor is a constant that both parties may know."""
         return is_public(name, value, literal=name in self.literals)
@@ -91,9 +100,15 @@ def graph_of(proto: onnx.GraphProto, folder: str = "") -> Graph:
     stored = {tensor.name: tensor for tensor in proto.initializer}
     inputs = tuple(_value(each) for each in proto.input if each.name not in stored)
     literals = {each.output[0]: _literal(each) for each in proto.node if each.op_type == "Constant"}
-    nodes = tuple(_node(each, folder) for each in proto.node if each.op_type != "Constant")
+    stored |= literals
+    nodes = []
+    for each in proto.node:
+        if each.op_type != "Constant":
+            weights = learned(each, stored)
+            nodes.append(_node(each, folder, weights))
+            stored |= {tensor.name: tensor for tensor in weights.values() if tensor is not None}
     outputs = tuple(each.name for each in proto.output)
-    return Graph(inputs, outputs, nodes, stored | literals, frozenset(literals), folder)
+    return Graph(inputs, outputs, tuple(nodes), stored, frozenset(literals), folder)
 
 
 def _literal(proto: onnx.NodeProto) -> onnx.TensorProto:
@@ -129,11 +144,12 @@ def _value(proto: onnx.ValueInfoProto) -> Value:
     return Value(proto.name, kind.elem_type, axes)
 
 
-def _node(proto: onnx.NodeProto, folder: str) -> Node:
+def _node(proto: onnx.NodeProto, folder: str, weights: Mapping[str, onnx.TensorProto | None]) -> Node:
     op = proto.op_type if proto.domain in DEFAULT_DOMAINS else f"{proto.domain}.{proto.op_type}"
     name = proto.name or f"{proto.op_type} of {next(filter(None, proto.output), 'nothing')}"
-    attributes = {each.name: _attribute(each, folder) for each in proto.attribute}
-    return Node(name, op, tuple(proto.input), tuple(proto.output), attributes, origin_of(proto, name))
+    attributes = {each.name: _attribute(each, folder) for each in proto.attribute if each.name not in weights}
+    inputs = (*proto.input, *("" if tensor is None else tensor.name for tensor in weights.values()))
+    return Node(name, op, inputs, tuple(proto.output), attributes, origin_of(proto, name))
 
 
 def _attribute(proto: onnx.AttributeProto, folder: str) -> Any:

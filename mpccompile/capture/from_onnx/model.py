@@ -53,6 +53,8 @@ class OnnxModel(nn.Module):
         self.name = class_name(source.path)
         self.held = {name: _held(self.graph, name, tensor) for name, tensor in self.graph.tensors().items()}
         self.paths = _paths(self.graph, self.held)
+        # Else a file without external data would stay in memory twice.
+        self.graph = self.graph.without_data()
         self._bound: dict[object, BoundModel] = {}
         _name_arguments(self, list(self.inputs))
 
@@ -68,6 +70,8 @@ class OnnxModel(nn.Module):
         source = load.read(Path(path))
         model = cls(source)
         # After what is missing was listed: to onnx an operator it does not know is a file that is not valid.
+        # This takes as much memory again.
+        source = replace(source, graph=source.graph.without_data())
         load.check(source)
         return model
 

@@ -66,9 +66,9 @@ def from_proto(tensor: onnx.TensorProto, folder: str = "") -> Tensor:
             hint="Copy the model again, with the files of external data beside it.",
         ) from error
     if dtype.is_floating_point:
-        array = array.astype(np.float32)
+        array = array.astype(np.float32, copy=False)
     elif tensor.data_type in _WIDENED:
-        array = array.astype(np.int64)
+        array = array.astype(np.int64, copy=False)
     return torch.from_numpy(np.array(array, order="C", copy=not array.flags.writeable)).to(dtype)
 
 

@@ -21,8 +21,11 @@ _REASONS = {
     "RandomUniformLike": "it is random",
     "Bernoulli": "it is random",
     "Multinomial": "it is random",
+    "ai.onnx.ml.ZipMap": "its answer is no tensor; convert with options={'zipmap': False}",
+    "ai.onnx.ml.ArrayFeatureExtractor": "a label is looked up; take the label out of the file's outputs",
 }
 _QUANTISED = ("uantize", "QLinear", "QAttention", "QGemm", "Integer", "NBits", "QOrdered", "QMoE", "BnbMatMul")
+_BLOCKED = "com.microsoft.nchwc."
 _MOST_PLACES = 3
 
 
@@ -65,4 +68,6 @@ def _places(nodes: Sequence[Node]) -> str:
 
 
 def _reason(op: str) -> str:
+    if op.startswith(_BLOCKED):
+        return ": it is laid out for one kind of processor; optimise at onnxruntime's extended level, not all of it"
     return f": {_REASONS[op]}" if op in _REASONS else ""

@@ -22,6 +22,7 @@ CONSTANTS = {
     "angles": ("angles", ANGLES[None]),
     "cosines": ("cos", torch.cos(ANGLES)[None]),
     "sines": ("sin", torch.sin(torch.cat([ANGLES, ANGLES], -1))),
+    "angles of which the first do not turn": ("angles", torch.stack([torch.zeros(8, 4), ANGLES])),
     "frequencies": ("f", FREQUENCIES[None, :, None]),
     "frequencies by name": ("rotary_emb.inv_freq", torch.tensor([0.9, 0.2, 0.05])),
 }
@@ -35,6 +36,9 @@ WEIGHTS = {
     "one number in a vector": ("b2", torch.tensor([2.0])),
     "positions that were learned": ("positions", torch.randn(8, 4).clamp(-1, 1)),
     "cosines that are scaled": ("cos", 1.1 * torch.cos(ANGLES)),
+    "a matrix that begins as angles do": ("positions", torch.cat([ANGLES[:3], torch.randn(5, 4)])),
+    "a matrix that begins as cosines do": ("positions", torch.cat([torch.cos(ANGLES[:3]), torch.ones(5, 4)])),
+    "a matrix that begins with 0 and 1": ("positions", torch.cat([torch.eye(8), torch.randn(1, 8)])),
     "a table of two positions": ("positions", torch.randn(2, 4).clamp(-1, 1)),
     "vectors that begin with 0": ("positions", torch.cat([torch.zeros(1, 4), torch.randn(7, 4)])),
     "two numbers": ("pair", torch.tensor([1.0, 0.3])),

@@ -32,6 +32,8 @@ CAUSAL = {"num_heads": HEADS, "unidirectional": 1}
 VECTORS = {"weight": numbers(WIDTH), "bias": numbers(WIDTH)}
 QKV = {"weights": numbers(WIDTH, 3 * WIDTH), "bias": numbers(3 * WIDTH)}
 TABLES = {"words": numbers(ROWS, WIDTH), "places": numbers(LENGTH, WIDTH), "kinds": numbers(2, WIDTH), **VECTORS}
+SQUARE = {"square": numbers(WIDTH, WIDTH), "bias": VECTORS["bias"]}
+FILTERS = {"filters": numbers(5, 3, 3, 3), "shifts": numbers(5)}
 TURNS = {"cosines": numbers(LENGTH, WIDTH // HEADS // 2), "sines": numbers(LENGTH, WIDTH // HEADS // 2)}
 
 # By name of the case: the operator, its operands in order, which of them are stored in the file, its attributes.
@@ -42,6 +44,26 @@ CASES = {
     "FastGelu with a bias": ("FastGelu", ["x", "bias"], VECTORS, {}),
     "BiasGelu": ("BiasGelu", ["x", "bias"], VECTORS, {}),
     "FusedMatMul": ("FusedMatMul", ["x", "y"], {}, {"transB": 1, "alpha": 0.5}),
+    "FusedGemm": ("FusedGemm", ["rows", "square", "bias"], SQUARE, {"transB": 1, "activation": "Tanh"}),
+    "FusedGemm with a number": (
+        "FusedGemm",
+        ["rows", "square", "bias"],
+        SQUARE,
+        {"alpha": 0.5, "activation": "LeakyRelu", "activation_alpha": 0.3},
+    ),
+    "FusedConv": ("FusedConv", ["image", "filters", "shifts"], FILTERS, {"pads": [1] * 4, "activation": "Relu"}),
+    "FusedConv between bounds": (
+        "FusedConv",
+        ["image", "filters"],
+        FILTERS,
+        {"strides": [2, 2], "activation": "Clip", "activation_params": [-0.2, 0.3]},
+    ),
+    "FusedConv of a sum": (
+        "FusedConv",
+        ["image", "filters", "shifts", "added"],
+        FILTERS,
+        {"activation": "Sigmoid"},
+    ),
     "SkipLayerNormalization": ("SkipLayerNormalization", ["x", "y", "weight", "bias"], VECTORS, {"epsilon": 1e-3}),
     "SkipLayerNormalization with two biases": (
         "SkipLayerNormalization",
@@ -73,6 +95,9 @@ def inputs_of(names, stored):
         "ids": torch.tensor([[1, 2, 3, 4], [5, 6, 10, 0]], dtype=torch.int32),
         "segments": torch.tensor([[0, 0, 1, 1], [0, 0, 0, 0]], dtype=torch.int32),
         "first": torch.tensor([0]),
+        "rows": torch.from_numpy(numbers(3, WIDTH)),
+        "image": torch.from_numpy(numbers(2, 3, 5, 5)),
+        "added": torch.from_numpy(numbers(2, 5, 3, 3)),
     }
     return {
         name: made.get(name, torch.from_numpy(numbers(BATCH, LENGTH, WIDTH))) for name in names if name not in stored
@@ -104,6 +129,13 @@ def test_every_operator_has_a_case():
 @pytest.mark.parametrize("name", ["com.microsoft.SimplifiedLayerNormalization", "SimplifiedLayerNormalization"])
 def test_the_optimisers_rms_norm_is_onnxs(name):
     assert OPERATORS[name].rule is OPERATORS["RMSNormalization"].rule
+
+
+def test_an_activation_that_is_not_known_is_refused(tmp_path):
+    node = helper.make_node("FusedGemm", ["rows", "square"], ["answer"], domain=CONTRIB, activation="Softplus")
+    path = file_of(tmp_path / "model.onnx", [node], {"rows": [3, WIDTH]}, ["answer"], {"square": SQUARE["square"]})
+    with pytest.raises(UnsupportedOp, match="the activation Softplus in it is not known"):
+        OnnxModel.read(path).bound({"rows": torch.zeros(3, WIDTH)})
 
 
 def test_what_an_attention_keeps_in_a_cache_is_refused(tmp_path):

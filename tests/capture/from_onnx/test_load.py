@@ -115,6 +115,13 @@ def test_everything_that_is_missing_is_listed(tmp_path):
     assert "GRU" not in said
 
 
+def test_a_layout_of_one_processor_is_refused_with_what_to_do(tmp_path):
+    node = helper.make_node("ReorderInput", ["x"], ["y"], "reorder", domain="com.microsoft.nchwc")
+    path = file_of(tmp_path / "m.onnx", [node], {"x": [1, 8, 2, 2]}, ["y"], {})
+    with pytest.raises(UnsupportedOp, match=r"ReorderInput at reorder: it is laid out for .* extended level"):
+        OnnxModel.read(path)
+
+
 def test_a_quantised_file_is_refused_as_one(tmp_path):
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "scale"], ["q"], "quantise"),

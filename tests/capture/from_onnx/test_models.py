@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import onnx
+import onnxruntime
 import pytest
 import torch
 from onnxruntime.transformers.optimizer import optimize_model
@@ -81,7 +83,34 @@ def test_a_file_costs_what_the_captured_model_costs(tmp_path, case):
     assert imported.rounds <= captured.rounds
 
 
-def test_a_file_of_onnxruntimes_optimiser_answers_as_it_does(tmp_path):
+# What onnxruntime writes where it is asked to keep what it made of a file, by family and level.
+OPTIMISED = [
+    ("bert", "eager", True, OLD, 17, "BASIC", set()),
+    ("bert", "eager", True, OLD, 17, "EXTENDED", {"SkipLayerNormalization", "Gelu", "FusedGemm", "FusedMatMul"}),
+    ("llama", "eager", True, OLD, 17, "ALL", {"SimplifiedLayerNormalization", "QuickGelu"}),
+    ("cnn", "sdpa", False, NEW, 20, "EXTENDED", {"FusedConv"}),
+]
+
+
+@pytest.mark.parametrize("case", OPTIMISED, ids=lambda case: f"{case[0]}-{case[5].lower()}")
+def test_a_file_that_onnxruntime_optimised_answers_as_the_one_it_was(tmp_path, case):
+    family, implementation, mask, exporter, opset, level, expected = case
+    model, inputs = sample(family, implementation, mask)
+    path = save(tmp_path / "model.onnx", family, model, inputs, exporter, opset)
+    fused = tmp_path / "fused.onnx"
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{level}")
+    options.optimized_model_filepath, options.log_severity_level = str(fused), 3
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    graphs = [onnx.load(each).graph for each in (path, fused)]
+    assert expected <= {node.op_type for node in graphs[1].node}
+    assert len(graphs[1].node) < len(graphs[0].node)
+    program = lower(capture(OnnxModel.read(fused), inputs))
+    verify(program)
+    assert difference(program.module(*program.example_inputs), answer_of(path, inputs)) < NEAR
+
+
+def test_a_file_of_onnxruntimes_fusions_answers_as_it_does(tmp_path):
     model, inputs = sample("bert", "eager", padding_mask=True)
     path = save(tmp_path / "model.onnx", "bert", model, inputs, OLD, 17)
     fused = optimize_model(str(path), "bert", num_heads=2, hidden_size=16, opt_level=0)

@@ -83,7 +83,11 @@ def mean_variance_norm(site: Site, x: Tensor) -> Tensor:
 @imports("LpNormalization")
 def lp_norm(site: Site, x: Tensor) -> Tensor:
     """Each vector along one axis divided by its norm, of order 1 or 2; a vector of 0 stays 0."""
-    axis, order = site.attribute("axis", -1), site.attribute("p", 2)
+    return lp_norm_of(x, site.attribute("axis", -1), site.attribute("p", 2))
+
+
+def lp_norm_of(x: Tensor, axis: int, order: int) -> Tensor:
+    """Return ``x`` with each vector along an axis divided by its norm."""
     if order == 1:
         return x / (torch.sum(torch.abs(x), axis, keepdim=True) + _TINY)
     return x * torch.rsqrt(torch.sum(x * x, axis, keepdim=True) + _TINY)
