@@ -76,12 +76,13 @@ def compile(  # noqa: A001 - named as torch.compile is
     from torch import nn
 
     from mpccompile import private
+    from mpccompile.options import Options
 
     if not isinstance(model, nn.Module) or input_shapes is not None:
         from mpccompile.capture.from_onnx.opened import opened
 
         model, example_inputs = opened(model, example_inputs, input_shapes)
-    return private.make(model, example_inputs, private.options_with(options, option_fields), passes)
+    return private.make(model, example_inputs, Options.merged(options, option_fields), passes)
 
 
 def program(

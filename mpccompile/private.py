@@ -6,6 +6,7 @@ import inspect
 import logging
 import shutil
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -22,11 +23,11 @@ from mpccompile.codegen.inputs import check_values, checked
 from mpccompile.codegen.processes import session_for
 from mpccompile.codegen.shapes import Shapes, shape_error, shape_key, shapes_of
 from mpccompile.debugging import TIMINGS, tell, timed
-from mpccompile.errors import InputError, MpcCompileError
+from mpccompile.errors import InputError, MpcCompileError, PartyLost
 from mpccompile.generation import saved
 from mpccompile.generation.choices import Choices
 from mpccompile.generation.generate import Recipe
-from mpccompile.generation.prompts import prompts_in
+from mpccompile.generation.prompts import given_prompts, prompts_in
 from mpccompile.generation.ways import Ways
 from mpccompile.ir.program import Secrecy
 from mpccompile.options import Options
@@ -74,6 +75,7 @@ class PrivateModel:
         self._recording = False
         self._ways: Ways | None = None
         self._generator: AnyGenerator | AnyReader | None = None
+        self._writing = threading.Lock()
 
     @classmethod
     def from_package(cls, package: Package) -> PrivateModel:
@@ -111,8 +113,11 @@ class PrivateModel:
             RangeExceeded: If a private value leaves its calibrated range; it has ``generated`` too.
         """
         chosen = Choices.named(choices)
-        self._generator = self._generator_for(chosen)
-        return self._generator.generate(input_ids, chosen, attention_mask)
+        ids, mask = given_prompts(input_ids, attention_mask)
+        # The parties hold the rows of one text, whichever way it goes on.
+        with self._writing:
+            self._generator = self._generator_for(chosen)
+            return self._generator.generate(ids, chosen, mask)
 
     def _generator_for(self, choices: Choices) -> AnyGenerator | AnyReader:
         if self._model is None:
@@ -344,6 +349,8 @@ class PrivateModel:
         return self._scratch
 
     def _run(self, package: Package, inputs: dict[str, Tensor], first_row: int | None = None) -> list[Tensor]:
+        if first_row and (self._session is None or self._session.closed):
+            raise PartyLost("the parties were stopped in the middle of a text, whose rows went with them")
         session = self._loaded(package)
         session.recording = self._recording
         public = frozenset(spec.name for spec in package.inputs if spec.secrecy is Secrecy.PUBLIC)
@@ -379,10 +386,7 @@ def _program_name(package: Package) -> str:
 
 
 def make(
-    model: nn.Module,
-    example_inputs: Any,
-    options: Options,
-    passes: Sequence[compiler.Pass] | None,
+    model: nn.Module, example_inputs: Any, options: Options, passes: Sequence[compiler.Pass] | None
 ) -> PrivateModel:
     """Build a private model; see :func:`mpccompile.compile`."""
     given = [] if example_inputs is None else [example_inputs]
@@ -391,8 +395,3 @@ def make(
     private = PrivateModel(model, approximations.check(options), chosen)
     private.calibrate_and_compile(examples)
     return private
-
-
-def options_with(options: Options | None, overrides: dict[str, Any]) -> Options:
-    """Merge keyword options into an options object."""
-    return Options.merged(options, overrides) if overrides or options is None else replace(options)

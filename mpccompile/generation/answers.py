@@ -16,7 +16,7 @@ from mpccompile.capture.from_torch import as_for_inference
 from mpccompile.errors import InputError, MpcCompileError, OptionError
 from mpccompile.generation.examples import filled, places_over
 from mpccompile.generation.generate import CALIBRATION_TOKENS, Recipe, Runner, takes
-from mpccompile.generation.requests import check_ids, check_options
+from mpccompile.generation.requests import check_ids, check_options, check_padding
 from mpccompile.generation.text import Text
 from mpccompile.options import Options
 
@@ -95,16 +95,10 @@ class AnswerGenerator:
                 hint="Let the client select.",
             )
         check_ids(ids, self._recipe.setting("vocab_size"))
-        padding = self._recipe.setting("pad_token_id")
-        if mask is None and padding is not None and bool((ids == padding).any()):
-            raise InputError(
-                f"part of the source is padding ({padding}), and nothing says that it is not to be read",
-                where="argument attention_mask",
-                hint="Give the tokenizer's attention_mask; all parties learn it.",
-            )
-        if mask is not None and (mask.shape != ids.shape or not bool(mask.bool().any(-1).all())):
-            raise InputError("the mask does not fit the source, or hides all of it", where="argument attention_mask")
-        return ids, torch.ones_like(ids) if mask is None else mask.long()
+        check_padding(self._recipe, ids, mask)
+        if mask is not None and not bool(mask.bool().any(-1).all()):
+            raise InputError("the mask hides all of a source", where="argument attention_mask")
+        return ids, torch.ones_like(ids) if mask is None else mask.bool().long()
 
     def _start_of(self, choices: Choices) -> int:
         start = choices.decoder_start_token_id

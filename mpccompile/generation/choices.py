@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Literal, Protocol, Self
 
 import torch
@@ -33,7 +35,7 @@ class Choices:
         top_k: How many of the likeliest tokens one is drawn from.
         top_p: The likeliest tokens that have this probability together are drawn from.
         eos_token_id: Ids that end a text. A generation that stops for one shows its length to both parties; without
-            any it always takes ``max_new_tokens`` steps.
+            any it always takes ``max_new_tokens`` steps, whatever the model's config says.
         pad_token_id: What follows the end of a text while others in its batch go on; by default the first end id.
         decoder_start_token_id: What the answers of a model with an encoder start with, which all parties know; by
             default what its config says.
@@ -48,18 +50,32 @@ class Choices:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
-    eos_token_id: int | Sequence[int] | None = None
+    eos_token_id: int | Sequence[int] | Tensor | None = None
     pad_token_id: int | None = None
     streamer: Streamer | None = None
     decoder_start_token_id: int | None = None
     selection: Literal["client", "secret"] = "client"
 
     def __post_init__(self) -> None:
-        _expect(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
-        _expect(self.temperature > 0, "temperature", self.temperature, "a number above 0")
-        _expect(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "1 or more, or None")
-        _expect(self.top_p is None or 0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1, or None")
+        new, k, p = self.max_new_tokens, self.top_k, self.top_p
+        _expect(_is_whole(new) and new >= 1, "max_new_tokens", new, "a whole number of 1 or more")
+        _expect(
+            _is_number(self.temperature) and self.temperature > 0, "temperature", self.temperature, "a number above 0"
+        )
+        _expect(k is None or (_is_whole(k) and k >= 1), "top_k", k, "a whole number of 1 or more, or None")
+        _expect(p is None or (_is_number(p) and 0 < p <= 1), "top_p", p, "above 0 and at most 1, or None")
         _expect(self.selection in ("client", "secret"), "selection", self.selection, "client or secret")
+        _expect(all(map(_is_whole, self.ends)), "eos_token_id", self.eos_token_id, "an id, a list of ids, or None")
+        for name in ("pad_token_id", "decoder_start_token_id"):
+            given = getattr(self, name)
+            _expect(given is None or _is_whole(given), name, given, "an id, or None")
+        told = self.streamer is None or (hasattr(self.streamer, "put") and hasattr(self.streamer, "end"))
+        _expect(told, "streamer", self.streamer, "a streamer as those of transformers, or None")
+        if not self.do_sample and (self.temperature != 1 or k is not None or p is not None):
+            warnings.warn(
+                "temperature, top_k and top_p do nothing without do_sample=True: the likeliest token is taken",
+                stacklevel=5,
+            )
         if self.do_sample and self.selection == "secret":
             raise OptionError(
                 "do_sample=True draws from logits that nobody sees with selection='secret'",
@@ -85,20 +101,30 @@ class Choices:
     @property
     def ends(self) -> tuple[int, ...]:
         """The ids that end a text."""
-        if self.eos_token_id is None:
+        found = self.eos_token_id.tolist() if isinstance(self.eos_token_id, Tensor) else self.eos_token_id
+        if found is None:
             return ()
-        return (self.eos_token_id,) if isinstance(self.eos_token_id, int) else tuple(self.eos_token_id)
+        return tuple(found) if isinstance(found, Sequence) else (found,)
 
     def pick(self, logits: Tensor) -> Tensor:
         """Return the next ids [B] from logits [B, V]."""
         if not self.do_sample:
             return logits.argmax(-1)
-        scores = logits / self.temperature
+        # A small temperature makes all but the likeliest -inf, and no score inf.
+        scores = (logits - logits.amax(-1, keepdim=True)) / self.temperature
         if self.top_k is not None:
             scores = _likeliest(scores, self.top_k)
-        if self.top_p is not None:
+        if self.top_p is not None and self.top_p < 1:
             scores = _nucleus(scores, self.top_p)
         return torch.multinomial(torch.softmax(scores, -1), 1).squeeze(-1)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _expect(right: bool, name: str, value: object, wanted: str) -> None:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from mpccompile import compiler
 from mpccompile.capture.cached import ReadPrompt, ReadToken, cache_names
 from mpccompile.errors import MpcCompileError
+from mpccompile.generation.caches import check_reads_on
 from mpccompile.generation.examples import continued, prompts_of, token_inputs, tokens_of
 from mpccompile.generation.prompts import whole
-from mpccompile.generation.requests import check_compilable, check_prompt, check_rows
+from mpccompile.generation.requests import check_compilable, check_padding, check_prompt, check_rows
 from mpccompile.generation.text import Text
 
 if TYPE_CHECKING:
@@ -100,11 +101,11 @@ class Generator:
             MpcCompileError: If a call fails; ``generated`` has the ids up to then.
         """
         check_prompt(self._recipe, whole(input_ids, attention_mask), choices)
+        check_padding(self._recipe, input_ids, attention_mask)
         with self._lock:
             text = Text(input_ids, choices)
-            prompt, token = self._programs(input_ids, choices)
             try:
-                self._steps(text, prompt, token)
+                self._steps(text, *self._programs(input_ids, choices))
             except MpcCompileError as error:
                 error.generated = text.ids
                 raise
@@ -119,6 +120,7 @@ class Generator:
             OptionError: If there are no example prompts, or the model has fewer positions.
         """
         check_rows(self._recipe, rows)
+        check_reads_on(self._recipe.model, rows - 1)
         layers = self._recipe.setting("num_hidden_layers") or 0
         limits = dict.fromkeys(cache_names(layers), 1.0)
         with self._lock:
@@ -137,15 +139,17 @@ class Generator:
         shape = (int(ids.shape[0]), int(ids.shape[1]))
         rows = shape[1] + choices.max_new_tokens - 1
         fitting = [key for key in self._tokens if key[0] == shape[0] and key[1] >= rows]
-        if shape in self._prompts and fitting:
-            return self._prompts[shape], self._tokens[min(fitting)]
-        texts = self._texts(ids, choices)
+        if not fitting:
+            check_reads_on(self._recipe.model, self._recipe.capacity(rows))
+        texts: list[Tensor] = []
         if shape not in self._prompts:
+            texts = self._texts(ids, choices)
             self._prompts[shape] = self._compile_prompt(texts, shape)
         prompt = self._prompts[shape]
         able = [key for key in fitting if takes(self._tokens[key], prompt)]
         if not able:
             able = [(shape[0], self._recipe.capacity(rows))]
+            texts = texts or self._texts(ids, choices)
             self._tokens[able[0]] = self._compile_token(texts, *able[0], dict(prompt.output.resident))
         return prompt, self._tokens[min(able)]
 

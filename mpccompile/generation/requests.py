@@ -69,18 +69,29 @@ def check_prompt(recipe: Recipe, ids: Tensor, choices: Choices) -> None:
         )
 
 
-def check_ids(ids: Tensor, vocabulary: int | None) -> None:
-    """Refuse what is no prompt.
+def check_padding(recipe: Recipe, ids: Tensor, mask: Tensor | None) -> None:
+    """Refuse ids of padding without a mask: transformers would hide them, and as text they would be read.
 
     Raises:
-        InputError: If it is empty or no [B, T] of integers, or an id is outside the vocabulary.
+        InputError: If there are any; ids that end a text are no padding.
     """
-    if ids.dim() != 2 or ids.is_floating_point():  # noqa: PLR2004 - [B, T]
-        raise InputError("the prompt is not an integer tensor [batch, tokens]", where="argument input_ids")
-    if ids.numel() == 0:
+    padding, ends = recipe.setting("pad_token_id"), getattr(recipe.model.config, "eos_token_id", None)
+    if mask is not None or padding is None or padding in (ends if isinstance(ends, list) else [ends]):
+        return
+    if bool((ids == padding).any()):
         raise InputError(
-            "the prompt is empty", where="argument input_ids", hint="Start with at least one token, such as BOS."
+            f"some ids are padding ({padding}), and nothing says whether they are to be read",
+            where="argument attention_mask",
+            hint="Give the tokenizer's attention_mask.",
         )
+
+
+def check_ids(ids: Tensor, vocabulary: int | None) -> None:
+    """Refuse ids outside the vocabulary.
+
+    Raises:
+        InputError: If there is one.
+    """
     if vocabulary is not None and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
         raise InputError(
             f"an id is outside the vocabulary of {vocabulary} tokens",

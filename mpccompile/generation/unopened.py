@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from mpccompile import compiler
 from mpccompile.capture.cached import HIDDEN, ReadOn
 from mpccompile.errors import MpcCompileError
+from mpccompile.generation.caches import check_reads_on
 from mpccompile.generation.examples import PUBLIC, hidden_tokens_of, prompts_of
 from mpccompile.generation.generate import takes
 from mpccompile.generation.prompts import whole
-from mpccompile.generation.requests import check_compilable, check_prompt, check_rows
+from mpccompile.generation.requests import check_compilable, check_padding, check_prompt, check_rows
 from mpccompile.generation.text import Text
 from mpccompile.options import EXACT, REPLACED, Options
 
@@ -69,6 +70,7 @@ class Unopened(ABC):
         """
         self.check(choices)
         check_prompt(self._recipe, whole(input_ids, attention_mask), choices)
+        check_padding(self._recipe, input_ids, attention_mask)
         with self._lock:
             text = Text(input_ids, choices)
             try:
@@ -87,6 +89,7 @@ class Unopened(ABC):
             OptionError: If there are no example prompts, or the model has fewer positions.
         """
         check_rows(self._recipe, rows)
+        check_reads_on(self._recipe.model, rows - 1)
         texts, shortest = self._recipe.texts(rows), min(prompt.shape[1] for prompt in self._recipe.examples)
         with self._lock:
             tokens = list(hidden_tokens_of(self._recipe.model, texts, rows - 1))
@@ -150,6 +153,8 @@ class Unopened(ABC):
         rows = length + new_tokens - 1
         capacity = min((key[1] for key in self._steps if key[0] == count and key[1] >= rows), default=0)
         capacity = capacity or self._recipe.capacity(rows)
+        if (count, capacity) not in self._steps:
+            check_reads_on(self._recipe.model, capacity)
         prompts = list(prompts_of(self._texts(ids), (count, length)))
         if (count, length) not in self._starts:
             names = self._names(prompts[0])

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 import signal
+import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 import mpccompile
-from mpccompile.errors import CaptureFailed, InputError, OptionError, PartyLost
+from mpccompile.errors import CaptureFailed, InputError, MpcCompileError, OptionError, PartyLost
+from mpccompile.generation import generate
+from mpccompile.generation.caches import check_reads_on
+from mpccompile.generation.generate import Recipe
+from mpccompile.generation.requests import check_padding
+from mpccompile.options import Options
 from mpccompile.report.profile import Profile
 from mpccompile.runtime.session import Session
 from tests.generation.texts import POSITIONS, VOCABULARY, decoded, encoded, greedy, trained
 from tests.models import FAMILIES
 
 NEW_TOKENS = 24
+SECRET = {"selection": "secret"}
 
 
 class Heard:
@@ -115,6 +124,11 @@ def test_other_families_generate(name):
     ("prompt", "choices", "words"),
     [
         (torch.zeros(1, 0, dtype=torch.long), {}, "empty"),
+        (torch.zeros(1, 0), {}, "empty"),
+        ([[5, 6]], {}, "integer tensor"),
+        (torch.ones(1, 2, dtype=torch.bool), {}, "integer tensor"),
+        (torch.ones(1, 2, dtype=torch.long), {"attention_mask": torch.ones(1, 3)}, "shape"),
+        (torch.ones(1, 2, dtype=torch.long), {"attention_mask": [[1, 1]]}, "shape"),
         (torch.tensor([[VOCABULARY]]), {}, "vocabulary"),
         (torch.tensor([[-1]]), {}, "vocabulary"),
         (torch.tensor([5]), {}, "batch"),
@@ -134,9 +148,19 @@ def test_a_prompt_that_cannot_be_continued_is_refused_before_anything_runs(promp
     "choices",
     [
         {"max_new_tokens": 0},
+        {"max_new_tokens": 2.5},
+        {"max_new_tokens": "4"},
         {"temperature": 0.0},
+        {"temperature": "1"},
+        {"temperature": float("nan")},
         {"top_k": 0},
+        {"top_k": 2.5},
         {"top_p": 1.5},
+        {"top_p": 0},
+        {"eos_token_id": "a"},
+        {"eos_token_id": [1, 2.5]},
+        {"pad_token_id": 0.5},
+        {"streamer": print},
         {"num_beams": 4},
         {"decoder_start_token_id": 0},
     ],
@@ -144,6 +168,86 @@ def test_a_prompt_that_cannot_be_continued_is_refused_before_anything_runs(promp
 def test_choices_that_mean_nothing_are_refused(choices):
     with pytest.raises(OptionError, match=next(iter(choices))):
         mpccompile.compile(trained()).generate(encoded("a"), **choices)
+
+
+def test_padding_without_a_mask_is_refused_unless_it_ends_texts():
+    model = copy.deepcopy(trained())
+    model.config.pad_token_id = 7
+    with pytest.raises(InputError, match="padding"):
+        mpccompile.compile(model).generate(torch.tensor([[7, 5]]), max_new_tokens=2)
+    recipe = Recipe(model, Options(), (), Path())
+    check_padding(recipe, torch.tensor([[7, 5]]), torch.ones(1, 2))
+    model.config.eos_token_id = [0, 7]
+    check_padding(recipe, torch.tensor([[7, 5]]), None)
+
+
+def test_programs_of_other_prompts_are_used_for_what_they_were_proven_for(private, monkeypatch):
+    prompt = encoded("def mul(")
+    private.generate(prompt, max_new_tokens=2)
+    made = len(private._generator.packages)
+    private.generate(prompt, max_new_tokens=2)
+    assert len(private._generator.packages) == made
+    taken = []
+    monkeypatch.setattr(generate, "takes", lambda later, earlier: taken.append((later, earlier)) or True)
+    private.generate(prompt, max_new_tokens=2)
+    assert all(earlier is private._generator._prompts[1, 8] for _later, earlier in taken)
+    assert taken
+
+
+def test_a_streamer_hears_the_end_of_a_text_that_could_not_begin():
+    heard = Heard()
+
+    def broken(_program):
+        raise MpcCompileError("no")
+
+    private = mpccompile.compile(trained(), passes=[broken])
+    with pytest.raises(MpcCompileError) as error:
+        private.generate(encoded("a"), max_new_tokens=2, streamer=heard)
+    assert heard.ended
+    assert torch.equal(error.value.generated, encoded("a"))
+
+
+def test_a_session_that_is_closed_on_the_way_is_not_started_again():
+    with mpccompile.compile(trained()) as fresh:
+        heard = Heard(lambda step: fresh.close() if step == 3 else None)
+        with pytest.raises(PartyLost, match="middle of a text") as lost:
+            fresh.generate(encoded("def mul("), max_new_tokens=6, streamer=heard)
+        assert torch.equal(lost.value.generated, greedy(trained(), encoded("def mul("), 3))
+        assert fresh._session is None
+
+
+def test_texts_of_two_threads_do_not_mix(private):
+    prompts, texts = [encoded("def mul("), encoded("def add(")], {}
+    private.generate(prompts[0], max_new_tokens=4)
+    private.generate(prompts[0], max_new_tokens=4, selection="secret")
+
+    def write(at, **choices):
+        texts[at] = private.generate(prompts[at], max_new_tokens=4, **choices)
+
+    threads = [threading.Thread(target=write, args=(0,)), threading.Thread(target=write, args=(1,), kwargs=SECRET)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for at, prompt in enumerate(prompts):
+        assert torch.equal(texts[at], greedy(trained(), prompt, 4))
+
+
+def test_a_model_that_counts_back_from_the_end_of_its_cache_is_refused():
+    whole, _inputs = FAMILIES["qwen2"]()
+    config = copy.deepcopy(whole.config)
+    config.use_sliding_window, config.sliding_window = True, 8
+    config.layer_types = ["sliding_attention"] * config.num_hidden_layers
+    model = type(whole)(config).eval()
+    for choices in ({}, SECRET):
+        private = mpccompile.compile(model)
+        with pytest.raises(CaptureFailed, match="sliding window"):
+            private.generate(torch.tensor([[7, 8, 9, 10]]), max_new_tokens=12, **choices)
+        assert private._generator.packages == ()
+    with pytest.raises(CaptureFailed, match="sliding window"):
+        mpccompile.compile(model, generation="reuse").generate(torch.tensor([[7, 8]]), max_new_tokens=12)
+    # A window longer than the cache sees all of it.
+    check_reads_on(model, 7)
 
 
 def test_a_model_that_cannot_generate_is_refused():
