@@ -52,6 +52,12 @@ def as_weight(site: Site, y: fx.Node) -> fx.Node | None:
         return y.args[0]
     if y.op != "get_attr":
         return None
+    name = f"{y.target}_transposed"
     if not site.is_secret(y):
-        return site.constant(f"{y.target}_transposed", weight_data(site.module, y).t().contiguous())
-    return site.weight(f"{y.target}_transposed", lambda: weight_data(site.module, y).t().contiguous(), [y])
+        return site.constant(name, weight_data(site.module, y).t().contiguous())
+    return site.weight(name, lambda: _transposed(weight_data(site.module, y)), [y])
+
+
+def _transposed(weight: torch.Tensor) -> torch.Tensor:
+    """Copy a matrix the other way round; ``contiguous`` would leave a single row in the memory it has."""
+    return weight.t().clone(memory_format=torch.contiguous_format)

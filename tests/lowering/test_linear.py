@@ -24,6 +24,13 @@ def test_a_weight_stored_the_other_way_round_is_turned_once():
     assert program.secret_attributes == {"w_transposed", "b"}
 
 
+def test_a_single_row_that_is_turned_has_memory_of_its_own():
+    w = seeded(1, 3)
+    program = lowered(torch.mm, seeded(2, 1), mat2=w)
+    assert program.secret_attributes == {"mat2_transposed"}
+    assert program.module.mat2_transposed.data_ptr() != w.data_ptr()
+
+
 def test_a_product_with_a_transposed_weight_is_a_linear():
     assert calls(lowered(lambda x, w: x @ w.t(), X, w=W)) == {"linear": 1}
     assert calls(lowered(torch.mm, X, mat2=W.t().contiguous())) == {"linear": 1}
