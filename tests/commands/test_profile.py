@@ -66,8 +66,8 @@ def test_json_has_the_breakdown_and_no_timeline_unless_a_file_needs_one(call, pa
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["--trace", "{tmp}/none/trace.json"], 1, "there is no such folder"),
-        (["--html", "{tmp}"], 1, "this is a folder"),
+        (["--trace", "{tmp}/none/trace.json"], 2, "there is no such folder"),
+        (["--html", "{tmp}"], 2, "this is a folder"),
         (["--charts", "{package}/model.py"], 2, "is a file"),
         (["--against", "crypten"], 2, "stock CrypTen runs the model itself"),
         (["--model", "tests.commands.test_profile:model"], 2, "it is for --against"),
