@@ -14,7 +14,10 @@ from mpccompile.merge.reuse import StartText
 PUBLIC = ("input_ids", "position_ids", "attention_mask")
 """What the program that reads a token takes besides the cache."""
 PLACES = 12
-"""How many positions of each text calibrate the program that reads a token."""
+"""How many positions spread over each text calibrate the program that reads a token."""
+FROM_THE_END = (1, 2, 3, 5, 8, 13, 21, 31)
+"""More positions that do, by their distance from the last: the model has added up to 32 tokens there, and those are the
+ones that the program will read. The first after a prompt may be like none in it."""
 
 
 def continued(model: nn.Module, prompts: Sequence[Tensor], new_tokens: int) -> list[Tensor]:
@@ -103,8 +106,9 @@ def _places(
 
 
 def places_over(first: int, last: int) -> list[int]:
-    """Return up to ``PLACES`` places from ``first`` to ``last``, the last of them first."""
-    return sorted({round(at) for at in torch.linspace(last, first, PLACES).tolist()}, reverse=True)
+    """Return places from ``first`` to ``last``, spread, and closer to each other at the end; the last comes first."""
+    spread = {round(at) for at in torch.linspace(last, first, PLACES).tolist()}
+    return sorted(spread | {last - back for back in FROM_THE_END if last - back >= first}, reverse=True)
 
 
 def filled(cache: Mapping[str, Tensor], length: int, capacity: int) -> dict[str, Tensor]:

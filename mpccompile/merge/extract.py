@@ -40,7 +40,7 @@ def averages(model: Any, texts: Iterable[Mapping[str, Tensor]], length: int | No
 
     Raises:
         CaptureFailed: If the model is of no family that is known here.
-        DataError: If there is no text, or one is longer than ``length``.
+        DataError: If there is no text, or one is longer than ``length`` or begins with padding.
     """
     family = family_of(model)
     teacher = copy.deepcopy(model).eval()
@@ -55,6 +55,10 @@ def averages(model: Any, texts: Iterable[Mapping[str, Tensor]], length: int | No
         rows = torch.ones_like(ids) if mask is None else mask
         if ids.shape[1] > size:
             raise DataError(f"a text has {ids.shape[1]} tokens, and the matrix {size} positions", where="texts")
+        if not bool(rows[:, 0].all()):
+            raise DataError("a text begins with padding: its positions are not those it will have", where="texts")
+        for norm in norms:
+            norm.counted = rows.bool()
         with torch.no_grad():
             found = teacher(input_ids=ids, attention_mask=rows, output_attentions=True, use_cache=False).attentions
         for total, attention in zip(sums, found, strict=True):
@@ -69,9 +73,10 @@ def averages(model: Any, texts: Iterable[Mapping[str, Tensor]], length: int | No
 
 
 class _Deviation:
-    """Listens to what a norm is given, and averages the inverse of what it divides by."""
+    """Listens to what a norm is given, and averages the inverse of what it divides by, where ``counted`` [B, T] is."""
 
     def __init__(self, norm: nn.Module) -> None:
+        self.counted = torch.ones(1, 1, dtype=torch.bool)
         self._total, self._count = 0.0, 0
         self._is_centred = isinstance(norm, nn.LayerNorm)
         norm.register_forward_pre_hook(self._hear)
@@ -79,6 +84,7 @@ class _Deviation:
     def _hear(self, _norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         (x,) = inputs
         power = x.var(-1, unbiased=False) if self._is_centred else x.square().mean(-1)
+        power = power[self.counted.to(power.device)]
         self._total += float(power.clamp(min=torch.finfo(x.dtype).tiny).rsqrt().sum())
         self._count += power.numel()
 

@@ -15,6 +15,7 @@ import mpccompile
 from mpccompile.errors import CaptureFailed, InputError, MpcCompileError, OptionError, PartyLost
 from mpccompile.generation import generate
 from mpccompile.generation.caches import check_reads_on
+from mpccompile.generation.examples import places_over
 from mpccompile.generation.generate import Recipe
 from mpccompile.generation.requests import check_padding
 from mpccompile.options import Options
@@ -231,6 +232,19 @@ def test_texts_of_two_threads_do_not_mix(private):
         thread.join()
     for at, prompt in enumerate(prompts):
         assert torch.equal(texts[at], greedy(trained(), prompt, 4))
+
+
+def test_a_prompt_unlike_what_follows_it_is_calibrated_on_both():
+    prompt = torch.zeros(1, 40, dtype=torch.long)
+    with mpccompile.compile(trained()) as fresh:
+        text = fresh.generate(prompt, max_new_tokens=4)
+    assert torch.equal(text, greedy(trained(), prompt, 4))
+
+
+def test_ranges_are_found_where_tokens_will_be_read():
+    assert set(places_over(1, 62)) >= {1, 62, 61, 60, 59, 31}
+    assert places_over(0, 2) == [2, 1, 0]
+    assert places_over(1, 1) == [1]
 
 
 def test_a_model_that_counts_back_from_the_end_of_its_cache_is_refused():

@@ -35,6 +35,9 @@ def test_padding_counts_for_nothing():
     cut = averages(teacher, [{"input_ids": text[:1]}, {"input_ids": text[1:, :7]}])
     for one, other in zip(padded.attention, cut.attention, strict=True):
         torch.testing.assert_close(one, other)
+    torch.testing.assert_close(torch.tensor(padded.inverse_deviations), torch.tensor(cut.inverse_deviations))
+    with pytest.raises(DataError, match="begins with padding"):
+        averages(teacher, [{"input_ids": text, "attention_mask": mask.flip(1)}])
 
 
 def test_rows_add_up_to_one_where_no_text_reaches_too():
