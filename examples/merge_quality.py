@@ -4,7 +4,7 @@ ER goes on from hidden states instead of tokens; MM has constant attention and Q
 measured before and after training, on files of Python's standard library that no training has seen. Run it with:
 
 python examples/merge_quality.py --folder run          # 4 layers x 256, three seeds; started again, it goes on
-python examples/merge_quality.py --precision bfloat16  # in about half of the time, on a CPU with AMX or a GPU
+python examples/merge_quality.py --precision bfloat16  # faster where the processor is, such as a CPU with AMX
 python examples/merge_quality.py --quick               # a toy, to see that everything works
 """
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 CHARACTERS, NEW_TOKENS = 128, 16
 LEFT_OUT = frozenset({"site-packages", "test", "tests", "idlelib", "lib2to3", "encodings", "__pycache__"})
 HELD_OUT_EVERY = 10
+SPACES = "nothing but spaces"
 CHEAP = {"gelu": "quad", "softmax": "2quad"}
 
 
@@ -304,6 +305,12 @@ def measured(program: Program, scale: float | None, rows: Tensor) -> tuple[float
     return reads, right / len(rows), exact / len(rows)
 
 
+def spaces(seed: int, rows: Tensor) -> Outcome:
+    """Return how many characters are right where nothing but spaces is written: code has many."""
+    same = rows[:, -NEW_TOKENS:] == ord(" ")
+    return Outcome(SPACES, seed, None, float(same.float().mean()), float(same.all(-1).float().mean()), 0.0)
+
+
 def shown(outcomes: Sequence[Outcome]) -> Table:
     """Return one line per model: means over the seeds, and deviations where there are several."""
     table = Table(title=f"Completing code: the next {NEW_TOKENS} characters of held-out files")
@@ -345,6 +352,7 @@ def main(setting: Setting = QUICK, folder: Path | None = None, arms: Sequence[st
     for seed in setting.seeds:
         begun = time.perf_counter()
         quality = Quality(setting, seed, folder)
+        outcomes.append(spaces(seed, quality.prompts))
         for arm in arms:
             program, scale = ARMS[arm](quality)
             found = measured(program, scale, quality.prompts)

@@ -88,8 +88,8 @@ class DistillationConfig:
         teacher_dropout: MPCFormer's teacher runs with dropout too: the same share of the teacher.
         device: Where to train, ``"cpu"`` or ``"cuda"``. A resumed run is the same bit for bit
             on the CPU, with as many threads.
-        precision: In what the products of a training step are computed. Weights, losses and validations stay float32;
-            ``"bfloat16"`` took 0.55 of the time on a CPU with AMX, and loses where a CPU has none of its instructions.
+        precision: In what the products of a training step are computed. Weights, losses and validations stay float32.
+            ``"bfloat16"`` is for processors that are faster at it, such as CPUs with AMX.
     """
 
     layers: Stage | None = Stage(10, 5e-5)

@@ -120,7 +120,7 @@ def test_products_in_bfloat16_learn_nearly_the_same_and_other_steps(loss):
         ends.append(trained(program_of(merged_of()), config=config, teacher=teacher))
     plain, reduced = ([record.loss for record in end.history] for end in ends)
     assert plain != reduced
-    torch.testing.assert_close(torch.tensor(reduced), torch.tensor(plain), rtol=0.02, atol=0)
+    torch.testing.assert_close(torch.tensor(reduced), torch.tensor(plain), rtol=2e-3, atol=0)
     assert all(weight.dtype == torch.float32 for weight in ends[1].program.module.parameters())
 
 

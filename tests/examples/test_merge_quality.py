@@ -21,12 +21,13 @@ EXAMPLE = runpy.run_path(str(Path(__file__).resolve().parents[2] / "examples" / 
 def test_all_models_are_trained_and_measured_and_a_second_run_is_the_same(tmp_path):
     setting = replace(EXAMPLE["QUICK"], width=16, context=24, steps=2, teacher_steps=3, prompts=3, batch=2)
     outcomes = EXAMPLE["main"](setting, tmp_path)
-    assert [outcome.arm for outcome in outcomes] == list(EXAMPLE["ARMS"])
+    arms = [EXAMPLE["SPACES"], *EXAMPLE["ARMS"]]
+    assert [outcome.arm for outcome in outcomes] == arms
     for outcome in outcomes:
-        assert (outcome.perplexity is None) == ("ER" in outcome.arm)
+        assert (outcome.perplexity is None) == ("ER" in outcome.arm or outcome.arm == EXAMPLE["SPACES"])
         assert 0 <= outcome.exact <= outcome.right <= 1
     rows = list(csv.DictReader((tmp_path / "quality.csv").read_text().splitlines()))
-    assert [row["arm"] for row in rows] == list(EXAMPLE["ARMS"])
+    assert [row["arm"] for row in rows] == arms
     again = EXAMPLE["main"](setting, tmp_path, ["MM", "ER+MM"])
     kept = {outcome.arm: outcome for outcome in outcomes}
     assert [replace(one, seconds=0) for one in again] == [replace(kept[one.arm], seconds=0) for one in again]
@@ -40,6 +41,14 @@ def test_resent_text_is_that_of_the_plain_loop(scaled):
     with torch.no_grad():
         written = EXAMPLE["by_hidden_states"](program, text, 5, scale)
     assert torch.equal(written, continued(model, text[:, :5], 7))
+
+
+def test_spaces_are_counted_at_the_end_of_each_text():
+    rows = torch.full((2, 20), ord("x"))
+    rows[0, -16:] = ord(" ")
+    rows[1, -4:] = ord(" ")
+    found = EXAMPLE["spaces"](0, rows)
+    assert (found.right, found.exact) == (0.625, 0.5)
 
 
 def test_text_from_tokens_is_the_greedy_one():

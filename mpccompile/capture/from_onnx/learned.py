@@ -34,7 +34,7 @@ def learned(proto: onnx.NodeProto, taken: Collection[str]) -> dict[str, onnx.Ten
         while name in taken:
             name += "_"
         rows = [given.get("targets", 1)] if attribute in _MATRICES else []
-        tensors[attribute] = numbers and _tensor(name, numbers, rows)
+        tensors[attribute] = _tensor(name, numbers, rows) if numbers else None
     return tensors
 
 

@@ -111,6 +111,17 @@ def test_learned_numbers_get_a_name_that_no_stored_tensor_has(tmp_path):
     torch.testing.assert_close(answer, torch.tensor([[30.0, 21.0]]))
 
 
+def test_an_attribute_without_numbers_is_one_that_is_left_out(tmp_path):
+    node = helper.make_node("Scaler", ["X"], ["y"], domain="ai.onnx.ml", scale=[3.0])
+    node.attribute.append(helper.make_attribute("offset", [], attr_type=onnx.AttributeProto.FLOATS))
+    path = file_of(tmp_path / "m.onnx", [node], {"X": [1, 2]}, ["y"], {})
+    model = onnx.load(path)
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    onnx.save(model, path)
+    answer = OnnxModel.read(path)(X=torch.tensor([[1.0, 2.0]]))["y"]
+    torch.testing.assert_close(answer, torch.tensor([[3.0, 6.0]]))
+
+
 def test_a_classifier_is_refused_with_what_to_take_out_and_compiles_without_it(tmp_path):
     model = network(kind=MLPClassifier)
     with pytest.raises(UnsupportedOp) as refused:
