@@ -1,4 +1,4 @@
-"""The page in a browser: what is on screen is what the data says, by mouse and by keys."""
+"""The page in a browser: what is on screen is what the data says, and what the mouse does."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from mpccompile.report.page import page as html_of
 from tests import models
+from tests.report.browser.screen import box, details, go_to, node_names, rows_of, stage_named, told, told_bytes
 
 LAYERS = [f"bert.encoder.layer.{layer}" for layer in range(models.LAYERS)]
 SIGNS = {"added": "+", "removed": "\u2212", "changed": "~"}
@@ -26,44 +27,6 @@ STAGE_ON_SCREEN = """
       };
     }
 """
-
-
-def told(count, word):
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
-
-
-def told_bytes(count):
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.1f} {unit}" if unit != "B" else f"{count} B"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def box(tab, key):
-    return tab.locator(f'#picture [data-key="{key}"]')
-
-
-def node_names(tab, selector=""):
-    keys = tab.locator(f"#picture .node{selector}").evaluate_all("all => all.map((each) => each.dataset.key)")
-    return {key.removeprefix("n:") for key in keys}
-
-
-def details(tab):
-    pairs = tab.locator("#details dt").all_inner_texts(), tab.locator("#details dd").all_inner_texts()
-    return dict(zip(*pairs, strict=True))
-
-
-def stage_named(shown, name):
-    return next(index for index, each in enumerate(shown["graph"]["stages"]) if each["name"] == name)
-
-
-def rows_of(shown, numbers):
-    return {shown["graph"]["rows"][number]["name"]: shown["graph"]["rows"][number] for number in numbers}
-
-
-def go_to(tab, index):
-    tab.locator("#stage").select_option(str(index))
 
 
 def test_the_totals_are_those_of_the_data(tab, shown):
@@ -236,75 +199,6 @@ def test_a_removed_value_says_why_and_what_is_read_instead(tab, shown):
     assert "removed by merge_parallel_linears" in known["history"]
     tab.get_by_role("button", name=known["instead"], exact=True).click()
     assert box(tab, f"n:{stage['became'][name]}").get_attribute("aria-current") == "true"
-
-
-def test_search_finds_what_there_is_and_leads_there(tab, shown):
-    tab.keyboard.press("/")
-    tab.keyboard.type("attend")
-    hits = [row for row in shown["statements"] if row["op"] == "attend"]
-    found = tab.locator("#found button").all_inner_texts()
-    assert [text for text in found if re.match(r"attend_\d+ ", text)] == [
-        f"{row['variable']} {row['shape']}\n{row['module']}, line {row['line']}" for row in hits
-    ]
-    assert tab.locator("#found p").inner_text() == f"{len(found)} found"
-    tab.locator("#found button").filter(has_text=f"{hits[1]['variable']} [").first.click()
-    assert box(tab, f"n:{hits[1]['node']}").get_attribute("aria-current") == "true"
-    assert tab.locator(f"#line-{hits[1]['line']}").get_attribute("aria-selected") == "true"
-    assert not tab.locator("#found").is_visible()
-    tab.keyboard.press("/")
-    tab.locator("#search").fill("nothing of that name")
-    assert tab.locator("#found").inner_text() == "0 found"
-    tab.keyboard.press("Escape")
-    assert not tab.locator("#found").is_visible()
-
-
-def test_enter_leads_to_an_operation_of_the_name_before_a_pass_of_it(tab, shown):
-    tab.keyboard.press("/")
-    tab.keyboard.type("gelu")
-    tab.keyboard.press("Enter")
-    first = next(row for row in shown["statements"] if row["op"] == "gelu")
-    assert box(tab, f"n:{first['node']}").get_attribute("aria-current") == "true"
-
-
-def test_the_graph_is_walked_with_the_keys_alone(tab):
-    focused = "document.activeElement.dataset.key || document.activeElement.id"
-    for _ in range(40):
-        tab.keyboard.press("Tab")
-        if tab.evaluate(focused).startswith(("n:", "g:")):
-            break
-    start = tab.evaluate(focused)
-    tab.keyboard.press("ArrowDown")
-    assert tab.evaluate(focused) != start
-    for _ in range(20):
-        if tab.evaluate(focused) == f"g:{LAYERS[0]}":
-            break
-        tab.keyboard.press("ArrowDown")
-    assert tab.evaluate(focused) == f"g:{LAYERS[0]}"
-    tab.keyboard.press("Enter")
-    assert box(tab, f"g:{LAYERS[0]}").get_attribute("aria-expanded") == "true"
-    tab.keyboard.press("ArrowDown")
-    inside = tab.evaluate(focused)
-    assert inside.startswith(f"g:{LAYERS[0]}.")
-    tab.keyboard.press("Escape")
-    assert tab.evaluate(focused) == f"g:{LAYERS[0]}"
-    tab.keyboard.press("Enter")
-    assert box(tab, f"g:{LAYERS[0]}").get_attribute("aria-expanded") == "false"
-
-
-def test_what_is_chosen_or_has_the_focus_is_outlined_where_a_pass_changed_it(tab, shown):
-    index, stage = next((index, each) for index, each in enumerate(shown["graph"]["stages"]) if each["changed"])
-    go_to(tab, index)
-    tab.locator("#open-all").click()
-    name = shown["graph"]["rows"][stage["changed"][0][1]]["name"]
-    card = box(tab, f"n:{name}").locator(".card")
-    stroke = "each => getComputedStyle(each).strokeWidth"
-    before = card.evaluate(stroke)
-    box(tab, f"n:{name}").click()
-    assert card.evaluate(stroke) != before
-    chosen = card.evaluate(stroke)
-    tab.keyboard.press("ArrowDown")
-    tab.keyboard.press("ArrowUp")
-    assert tab.locator("#picture .node.changed:focus-visible .card").first.evaluate(stroke) != chosen
 
 
 def test_the_critical_path_stands_out(tab):

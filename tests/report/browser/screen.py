@@ -1,0 +1,41 @@
+"""What is on the screen of a page, and what its data says should be there."""
+
+from __future__ import annotations
+
+
+def told(count, word):
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def told_bytes(count):
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.1f} {unit}" if unit != "B" else f"{count} B"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def box(tab, key):
+    return tab.locator(f'#picture [data-key="{key}"]')
+
+
+def node_names(tab, selector=""):
+    keys = tab.locator(f"#picture .node{selector}").evaluate_all("all => all.map((each) => each.dataset.key)")
+    return {key.removeprefix("n:") for key in keys}
+
+
+def details(tab):
+    pairs = tab.locator("#details dt").all_inner_texts(), tab.locator("#details dd").all_inner_texts()
+    return dict(zip(*pairs, strict=True))
+
+
+def stage_named(shown, name):
+    return next(index for index, each in enumerate(shown["graph"]["stages"]) if each["name"] == name)
+
+
+def rows_of(shown, numbers):
+    return {shown["graph"]["rows"][number]["name"]: shown["graph"]["rows"][number] for number in numbers}
+
+
+def go_to(tab, index):
+    tab.locator("#stage").select_option(str(index))
