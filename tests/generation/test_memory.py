@@ -11,7 +11,7 @@ NEW_TOKENS = 192
 SETTLED = 64
 """Tokens after which allocators and caches of the parties have what they need."""
 MOST_GROWTH_BYTES = 2**21
-"""A party of this model holds 0.4 GB; 16 kB kept for each token would be seen."""
+"""A party of this model holds 0.5 GB; 16 kB kept for each token would be seen."""
 
 
 class Early:
