@@ -7,7 +7,7 @@ import torch
 
 from mpccompile.runtime import ring
 from mpccompile.runtime.shared import Shared
-from tests.runtime import test_functions as functions
+from tests.runtime import function_cases as functions
 from tests.runtime.pair import run_call, values
 
 SPLITS = {"zero": 0, "all ones": -1, "lowest": -(1 << 63), "highest": (1 << 63) - 1, "half": 1 << 62}

@@ -11,8 +11,8 @@ import torch
 from mpccompile.runtime import correlations
 from mpccompile.runtime import functions as mpc
 from mpccompile.runtime.plan import Plan, Step, Traffic
+from tests.runtime.function_cases import CASES, Case, private
 from tests.runtime.pair import Prepared, deal, fresh_seeds, plan_of, run_call, share, weights_among
-from tests.runtime.test_functions import CASES, Case, private
 
 WORD_BYTES = 8
 
