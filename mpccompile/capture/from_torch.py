@@ -179,9 +179,19 @@ def _answer(model: nn.Module, given: Mapping[str, Any]) -> Kept:
         raise CaptureFailed(
             f"The model fails on these inputs: {type(error).__name__}: {error}",
             where=place_of_error(error, model),
-            hint="Call the model itself with the same inputs first.",
+            hint=_too_long(model, given) or "Call the model itself with the same inputs first.",
         ) from error
     return keep(answer)
+
+
+def _too_long(model: nn.Module, given: Mapping[str, Any]) -> str:
+    """Say so where an input has more tokens than the model's config has positions for; empty where none has."""
+    most = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    for name, value in given.items():
+        ids = isinstance(value, Tensor) and value.ndim > 1 and not value.is_floating_point()
+        if ids and isinstance(most, int) and value.shape[1] > most:
+            return f"{name} has {value.shape[1]} tokens, and the model has {most} positions: give shorter inputs."
+    return ""
 
 
 def _export(model: nn.Module, given: Mapping[str, Any]) -> ExportedProgram:

@@ -220,6 +220,14 @@ def test_a_model_that_fails_is_refused_with_its_module():
         capture(model, (torch.ones(1, 3),))
 
 
+@pytest.mark.parametrize("family", [bert, gpt2])
+def test_more_tokens_than_positions_are_told_as_such(family):
+    model, _ = family()
+    most = model.config.max_position_embeddings
+    with pytest.raises(CaptureFailed, match=f"input_ids has {most + 4} tokens, and the model has {most} positions"):
+        capture(model, {"input_ids": torch.zeros(1, most + 4, dtype=torch.long)})
+
+
 def test_a_model_that_changes_its_state_is_refused():
     with pytest.raises(CaptureFailed, match="changes its own state: count"):
         capture(Counting(), {"x": torch.ones(2)})

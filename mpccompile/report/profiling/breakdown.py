@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mpccompile.ir.network import LAN, LOOPBACK, WAN, Network, Seconds
 from mpccompile.report.profile import OUTPUT_OP
-from mpccompile.report.profiling.layers import layer_of
+from mpccompile.report.profiling.layers import layers_of
 from mpccompile.runtime.program import OUTPUT_LINE
 from mpccompile.runtime.timeline import WIRE
 from mpccompile.runtime.twins import read_plan
@@ -60,19 +60,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Located:
-    """A statement of the program and its part of the call."""
+    """A statement of the program, the layer it is in, and its part of the call."""
 
     line: int
     op: str
     module_path: str
     source: str
     shape: tuple[int, ...]
+    layer: str
     part: Part
-
-    @property
-    def layer(self) -> str:
-        """The layer it is in."""
-        return OUTPUTS if self.line == OUTPUT_LINE else layer_of(self.module_path) or TOP_LEVEL
 
 
 @dataclass(frozen=True)
@@ -147,9 +143,13 @@ def _located(package: Package, profile: Profile) -> list[Located]:
     for span in profile.spans:
         if (span.role, span.kind) == ("0", WIRE):
             wires[span.line] = wires.get(span.line, 0.0) + span.seconds
-    places = [(each.line, each.op, each.module_path, each.source, each.shape) for each in package.statements]
+    layers = layers_of({each.module_path for each in package.statements})
+    places = [
+        (each.line, each.op, each.module_path, each.source, each.shape, layers[each.module_path] or TOP_LEVEL)
+        for each in package.statements
+    ]
     located = []
-    for place, row in zip([*places, (OUTPUT_LINE, OUTPUT_OP, "", "", ())], profile.rows, strict=True):
+    for place, row in zip([*places, (OUTPUT_LINE, OUTPUT_OP, "", "", (), OUTPUTS)], profile.rows, strict=True):
         # A message that several statements share waits in the first; of one too short for the clock nothing is left.
         wire = min(wires.get(place[0], 0.0), row.seconds)
         known = predicted.get(place[0])
