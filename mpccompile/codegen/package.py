@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +24,14 @@ from mpccompile.ir import ops
 from mpccompile.ir.program import InputSpec, OutputSpec, PassRecord, Program, Secrecy
 from mpccompile.ir.rewrite import arguments, weight_data
 from mpccompile.options import Options
-from mpccompile.runtime.plan import Plan, Traffic
+from mpccompile.runtime.plan import Plan, Traffic, Work
 from mpccompile.runtime.program import ProgramDescription
 
 if TYPE_CHECKING:
     from mpccompile.codegen.graphs import Graphs
     from mpccompile.codegen.ranges import Site
 
-FORMAT = 4
+FORMAT = 5
 FILES = ("model.py", "weights.safetensors", "constants.safetensors", "plan.json")
 FILES_BY_ROLE = {
     "0": FILES,
@@ -54,6 +54,7 @@ class Package:
         output: How flat outputs become the model's own.
         statements: What each line of ``model.py`` is.
         traffic: Static online cost by line.
+        work: What there is to compute, by line.
         offline_bytes: What the dealer sends for one call.
         options: What it was compiled for.
         history: The passes.
@@ -66,6 +67,7 @@ class Package:
     output: OutputSpec
     statements: tuple[Statement, ...]
     traffic: tuple[Traffic, ...]
+    work: tuple[Work, ...]
     offline_bytes: int
     options: Options
     history: tuple[PassRecord, ...]
@@ -298,6 +300,7 @@ def _manifest(program: Program, description: Mapping[str, Any], written: Rehears
         "output": asdict(program.output),
         "statements": [asdict(statement) for statement in written.emitted.statements],
         "traffic": [[row.line, *row.bytes_sent, row.rounds] for row in written.plan.traffic],
+        "work": [list(astuple(row)) for row in written.plan.work],
         "offline_bytes": written.plan.offline_bytes,
         "rounds": None if written.rounds is None else asdict(written.rounds),
         "passes": [_record_json(record) for record in program.history],
@@ -340,6 +343,7 @@ def _package(folder: Path, manifest: Mapping[str, Any]) -> Package:
         resident = tuple((name, limit) for name, limit in output["resident"])
         statements = tuple(Statement(**{**row, "shape": tuple(row["shape"])}) for row in manifest["statements"])
         traffic = tuple(Traffic(line, (one, two), rounds) for line, one, two, rounds in manifest["traffic"])
+        work = tuple(Work(*row) for row in manifest["work"])
         texts = ("skipped", "replaced")
         history = tuple(
             PassRecord(**{**row, **{name: tuple(row[name]) for name in texts}}) for row in manifest["passes"]
@@ -350,6 +354,7 @@ def _package(folder: Path, manifest: Mapping[str, Any]) -> Package:
             OutputSpec(output["kind"], tuple(output["keys"]), output["class_path"], resident),
             statements,
             traffic,
+            work,
             manifest["offline_bytes"],
             Options.merged(None, manifest["options"]),
             history,

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mpccompile.errors import OptionError
 
 if TYPE_CHECKING:
-    from mpccompile.runtime.plan import Plan, Step
+    from mpccompile.runtime.plan import Plan, Traffic, Work
 
 MEGABIT_BYTES = 125_000
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a machine computes.
+
+    Attributes:
+        step_seconds: Per piece of correlated randomness, whatever its size.
+        word_seconds: Per number in it.
+        product_seconds: Per product of two numbers in a matrix product.
+    """
+
+    step_seconds: float
+    word_seconds: float
+    product_seconds: float
+
+    def seconds(self, work: Iterable[Work]) -> float:
+        """Return the seconds of so much work."""
+        rows = list(work)
+        return (
+            sum(row.steps for row in rows) * self.step_seconds
+            + sum(row.words for row in rows) * self.word_seconds
+            + sum(row.products for row in rows) * self.product_seconds
+        )
+
+
+ONLINE = Pace(0.0, 2.0e-8, 0.9e-10)
+"""The parties' work in a call."""
+OFFLINE = Pace(0.0, 2.0e-8, 0.9e-10)
+"""Making a call's randomness, by the dealer and both parties."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +53,15 @@ class Network:
         bytes_per_second: What the line carries, each way at once; the dealer's is as fast.
         round_trip_seconds: Time for a message there and one back. The two messages of a round cross, so a round takes
             half of it.
-        word_seconds: Computing, per dealt word, of what all three processes do with it.
-        product_seconds: Computing, per product of two numbers in a matrix product, by all that compute it. Both are
-            fitted to six BERTs, 128 to 768 wide, on two cores: 0.90 to 1.08 times what those took in all.
+        online: How fast a party computes in a call.
+        offline: How fast a call's randomness is made.
     """
 
     name: str
     bytes_per_second: float
     round_trip_seconds: float
-    word_seconds: float = 4.0e-8
-    product_seconds: float = 1.8e-10
+    online: Pace = ONLINE
+    offline: Pace = OFFLINE
 
     def waiting(self, rounds: float) -> float:
         """Return the seconds that so many rounds wait for messages."""
@@ -42,14 +71,20 @@ class Network:
         """Return the seconds that so many bytes take one way."""
         return count_bytes / self.bytes_per_second
 
+    def messages(self, traffic: Iterable[Traffic]) -> float:
+        """Return the seconds that the messages of some statements take, one after another."""
+        rows = list(traffic)
+        return self.waiting(sum(row.rounds for row in rows)) + self.sending(sum(max(row.bytes_sent) for row in rows))
+
     def seconds(self, plan: Plan) -> Seconds:
         """Estimate what one call takes."""
-        waits = self.waiting(sum(row.rounds for row in plan.traffic))
-        sent = self.sending(sum(max(row.bytes_sent) for row in plan.traffic))
-        dealt = self.sending(plan.offline_bytes)
-        words = sum(math.prod(step.shape) for step in plan.steps)
-        products = sum(_products(step, plan) for step in plan.steps)
-        return Seconds(waits, sent, dealt, words * self.word_seconds + products * self.product_seconds)
+        return Seconds(
+            self.waiting(sum(row.rounds for row in plan.traffic)),
+            self.sending(sum(max(row.bytes_sent) for row in plan.traffic)),
+            self.sending(plan.offline_bytes),
+            self.online.seconds(plan.work),
+            self.offline.seconds(plan.work),
+        )
 
     @classmethod
     def named(cls, network: str | Network) -> Network:
@@ -75,18 +110,25 @@ class Seconds:
         waiting: Rounds, for the line's latency.
         sending: Bytes between the parties.
         dealing: Bytes from the dealer.
-        computing: Work of the dealer and the parties, offline and online.
+        computing: The parties' work in the call.
+        preparing: Work of the dealer and the parties to make its randomness.
     """
 
     waiting: float
     sending: float
     dealing: float
     computing: float
+    preparing: float
+
+    @property
+    def online(self) -> float:
+        """What the call takes once its randomness is there."""
+        return self.waiting + self.sending + self.computing
 
     @property
     def total(self) -> float:
         """All of it, as if nothing ran side by side and nothing were prepared ahead."""
-        return self.waiting + self.sending + self.dealing + self.computing
+        return self.online + self.dealing + self.preparing
 
 
 LAN = Network("lan", 1000 * MEGABIT_BYTES, 0.5e-3)
@@ -96,11 +138,3 @@ WAN = Network("wan", 100 * MEGABIT_BYTES, 40e-3)
 LOOPBACK = Network("loopback", 2.5e9, 10e-6)
 """Three processes on one machine."""
 NETWORKS = (LAN, WAN, LOOPBACK)
-
-
-def _products(step: Step, plan: Plan) -> int:
-    """Return the products of numbers in a step's matrix product, from the shapes of its operands."""
-    if step.kind not in ("matmul", "static") or not step.inputs or "mul" in step.params:
-        return 0
-    inner = plan.steps[step.inputs[0]].shape[-1]
-    return math.prod(step.shape) * inner

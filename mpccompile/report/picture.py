@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mpccompile.errors import InputError
-from mpccompile.ir.network import LAN, WAN, Network
+from mpccompile.ir.network import LAN, LOOPBACK, WAN, Network
 from mpccompile.report.graph import graph
 from mpccompile.runtime.program import OUTPUT_LINE
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
     from mpccompile.ir.program import PassRecord
     from mpccompile.ir.snapshot import Seen
-    from mpccompile.runtime.plan import Traffic
+    from mpccompile.runtime.plan import Traffic, Work
 
 NETWORKS = (LAN, WAN)
+PLACES = (LOOPBACK, *NETWORKS)
 Json = dict[str, Any]
 
 
@@ -34,15 +35,15 @@ def picture(
         profile: What ``mpccompile profile --json`` printed, for measured seconds.
 
     Returns:
-        JSON values. Bytes are those of one call, sent by (rank 0, rank 1); ``network`` is the seconds that rounds and
-        bytes take on a named network, without computing.
+        JSON values. Bytes are those of one call, sent by (rank 0, rank 1); ``predicted`` is the seconds that they, the
+        rounds and a party's computing take once the randomness is there, on this machine alone and on each network.
 
     Raises:
         InputError: If the profile is no profile, or one of another package.
     """
     seconds = _seconds(package, profile)
     statements = _statements(package, graphs, seconds)
-    output = _cost(next((row for row in package.traffic if row.line == OUTPUT_LINE), None))
+    output = _cost(OUTPUT_LINE, _known(package))
     return {
         "name": package.name,
         "target": package.options.target,
@@ -68,25 +69,46 @@ def _line(network: Network) -> Json:
     return {"round_seconds": network.waiting(1), "bytes_per_second": network.bytes_per_second}
 
 
-def _cost(row: Traffic | None) -> Json:
-    sent, rounds = ((0, 0), 0) if row is None else (row.bytes_sent, row.rounds)
-    network = {each.name: each.waiting(rounds) + each.sending(max(sent)) for each in NETWORKS}
-    return {"bytes": list(sent), "rounds": rounds, "network": network}
+@dataclass(frozen=True)
+class _Known:
+    """What the compiler knows of each line of the program."""
+
+    traffic: Mapping[int, Traffic]
+    work: Mapping[int, Work]
+
+
+def _known(package: Package) -> _Known:
+    return _Known({row.line: row for row in package.traffic}, {row.line: row for row in package.work})
+
+
+def _cost(line: int, known: _Known) -> Json:
+    traffic = [known.traffic[line]] if line in known.traffic else []
+    work = [known.work[line]] if line in known.work else []
+    sent, rounds = (traffic[0].bytes_sent, traffic[0].rounds) if traffic else ((0, 0), 0)
+    predicted = {each.name: each.messages(traffic) + each.online.seconds(work) for each in PLACES}
+    return {"bytes": list(sent), "rounds": rounds, "predicted": predicted}
+
+
+def _sums(rows: Sequence[Json]) -> Json:
+    """Return what several statements cost together."""
+    return {
+        "bytes": [sum(row["bytes"][rank] for row in rows) for rank in (0, 1)],
+        "rounds": sum(row["rounds"] for row in rows),
+        "predicted": {each.name: sum(row["predicted"][each.name] for row in rows) for each in PLACES},
+    }
 
 
 def _total(rows: Sequence[Json], package: Package) -> Json:
     return {
         "statements": len(package.statements),
-        "bytes": [sum(row["bytes"][rank] for row in rows) for rank in (0, 1)],
-        "rounds": sum(row["rounds"] for row in rows),
-        "network": {each.name: sum(row["network"][each.name] for row in rows) for each in NETWORKS},
+        **_sums(rows),
         "offline_bytes": package.offline_bytes,
         "chain": None if package.rounds is None else asdict(package.rounds),
     }
 
 
 def _statements(package: Package, graphs: Graphs | None, seconds: Sequence[float | None]) -> list[Json]:
-    traffic = {row.line: row for row in package.traffic}
+    known = _known(package)
     last: dict[int, Seen] = {}
     if graphs is not None:
         seen = {row.name: row for row in tuple(graphs.stages.values())[-1]}
@@ -107,7 +129,7 @@ def _statements(package: Package, graphs: Graphs | None, seconds: Sequence[float
                 "node": None if value is None else value.name,
                 "secret": None if value is None else value.secret,
                 "critical": value is not None and value.name in chain,
-                **_cost(traffic.get(statement.line)),
+                **_cost(statement.line, known),
             }
         )
     return rows
@@ -143,9 +165,7 @@ class _Module:
             "name": self.name,
             "path": self.path,
             "count": len(rows),
-            "bytes": [sum(row["bytes"][rank] for row in rows) for rank in (0, 1)],
-            "rounds": sum(row["rounds"] for row in rows),
-            "network": {each.name: sum(row["network"][each.name] for row in rows) for each in NETWORKS},
+            **_sums(rows),
             "seconds": None if None in spent else sum(spent),
             "critical": any(row["critical"] for row in rows),
             "own": self.own,

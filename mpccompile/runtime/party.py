@@ -19,6 +19,7 @@ from mpccompile.runtime.plan import Plan, Step, Traffic
 from mpccompile.runtime.prg import Prg
 from mpccompile.runtime.shared import Mask
 from mpccompile.runtime.timeline import COMPUTE, EXCHANGE, WIRE, Timeline
+from mpccompile.runtime.work import work_of
 
 R = TypeVar("R")
 
@@ -174,10 +175,12 @@ class PlanningParty(Party):
     def __init__(self, frac_bits: int, truncation: Truncation = "exact") -> None:
         super().__init__(0, torch.device("meta"), frac_bits, truncation)
         self.steps: list[Step] = []
+        self._lines: list[int] = []
 
     def draw(self, step: Step) -> Mask:
         """Write the step down and return a mask that has a shape only."""
         self.steps.append(step)
+        self._lines.append(self.ledger.line)
         return Mask(len(self.steps) - 1, torch.empty(step.shape, dtype=torch.int64, device="meta"))
 
     def open(self, openings: Openings) -> tuple[Tensor, ...]:
@@ -192,7 +195,7 @@ class PlanningParty(Party):
     def plan(self) -> Plan:
         """Return what was written down."""
         offline_bytes = sum(correlations.correction_bytes(step) for step in self.steps)
-        return Plan(tuple(self.steps), self.ledger.traffic(), offline_bytes)
+        return Plan(tuple(self.steps), self.ledger.traffic(), offline_bytes, work_of(self.steps, self._lines))
 
 
 class Pool:

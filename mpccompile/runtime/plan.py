@@ -58,6 +58,23 @@ class Traffic:
 
 
 @dataclass(frozen=True)
+class Work:
+    """How much one statement of the program makes the dealer and the parties compute.
+
+    Attributes:
+        line: Line of ``model.py``.
+        steps: Pieces of correlated randomness that it uses.
+        words: Numbers in those of them that are not views of others.
+        products: Products of two numbers in the matrix products among them.
+    """
+
+    line: int
+    steps: int
+    words: int
+    products: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything about a call that is known before its input is.
 
@@ -65,11 +82,13 @@ class Plan:
         steps: The offline program.
         traffic: Online cost per statement, in the order run.
         offline_bytes: Bytes of corrections the dealer sends to rank 1 for one call.
+        work: What there is to compute per statement, in the order run.
     """
 
     steps: tuple[Step, ...]
     traffic: tuple[Traffic, ...]
     offline_bytes: int
+    work: tuple[Work, ...] = ()
 
     @property
     def last_use(self) -> tuple[int, ...]:

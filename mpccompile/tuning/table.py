@@ -61,5 +61,5 @@ def _simulated(loss: Loss | None) -> list[str]:
 def _parts(seconds: Seconds) -> str:
     return (
         f"{seconds.total:.3g} s ({seconds.waiting:.2g} waiting, {seconds.sending:.2g} sending,"
-        f" {seconds.dealing:.2g} dealing, {seconds.computing:.2g} computing)"
+        f" {seconds.dealing:.2g} dealing, {seconds.computing + seconds.preparing:.2g} computing)"
     )

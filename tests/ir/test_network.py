@@ -3,24 +3,29 @@ from __future__ import annotations
 import pytest
 
 from mpccompile.errors import OptionError
-from mpccompile.ir.network import LAN, WAN, Network
-from mpccompile.runtime.plan import Plan, Step, Traffic
+from mpccompile.ir.network import LAN, WAN, Network, Pace
+from mpccompile.runtime.plan import Plan, Traffic, Work
 
-PLAN = Plan(
-    (Step("mask", (4, 8)), Step("static", (4, 16), (0,), ("linear", 64), "w"), Step("mul", (4, 8), (0, 0))),
-    (Traffic(3, (1000, 500), 2), Traffic(0, (0, 250), 1)),
-    4000,
-)
+PLAN = Plan((), (Traffic(3, (1000, 500), 2), Traffic(0, (0, 250), 1)), 4000, (Work(3, 2, 96, 512), Work(0, 1, 32, 0)))
+SLOW = Network("slow", 1000.0, 0.5, Pace(0.1, 1e-3, 1e-4), Pace(0.2, 2e-3, 2e-4))
 
 
 def test_every_part_is_priced():
-    slow = Network("slow", 1000.0, 0.5, word_seconds=1e-3, product_seconds=1e-4)
-    found = slow.seconds(PLAN)
+    found = SLOW.seconds(PLAN)
     assert found.waiting == 3 * 0.25
     assert found.sending == pytest.approx(1.25)
     assert found.dealing == 4.0
-    assert found.computing == pytest.approx(1e-3 * (32 + 64 + 32) + 1e-4 * 64 * 8)
-    assert found.total == pytest.approx(found.waiting + found.sending + found.dealing + found.computing)
+    assert found.computing == pytest.approx(0.1 * 3 + 1e-3 * 128 + 1e-4 * 512)
+    assert found.preparing == pytest.approx(2 * found.computing)
+    assert found.online == pytest.approx(found.waiting + found.sending + found.computing)
+    assert found.total == pytest.approx(found.online + found.dealing + found.preparing)
+
+
+def test_statements_add_up_to_the_call():
+    found = SLOW.seconds(PLAN)
+    pairs = zip(PLAN.traffic, PLAN.work, strict=True)
+    alone = [SLOW.messages([traffic]) + SLOW.online.seconds([work]) for traffic, work in pairs]
+    assert sum(alone) == pytest.approx(found.online)
 
 
 def test_networks_have_names():

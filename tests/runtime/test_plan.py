@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 
 from mpccompile.runtime import correlations
 from mpccompile.runtime import functions as mpc
-from mpccompile.runtime.plan import Plan, Step, Traffic
+from mpccompile.runtime.plan import Plan, Step, Traffic, Work
+from mpccompile.runtime.work import work_of
 from tests.runtime.function_cases import CASES, Case, private
 from tests.runtime.pair import Prepared, deal, fresh_seeds, plan_of, run_call, share, weights_among
 
@@ -77,6 +79,21 @@ def test_traffic_is_booked_on_the_line_of_its_statement():
     elements = x.share.numel()
     results = elements // x.shape[-1] * 6
     assert plan.traffic[0] == Traffic(first + 1, ((elements + results) * WORD_BYTES,) * 2, 2)
+
+
+def test_work_is_booked_on_the_line_of_its_statement():
+    plan = plan_of(program, *arguments())
+    (x, _), _ = arguments()
+    assert sum(row.steps for row in plan.work) == len(plan.steps)
+    assert sum(row.words for row in plan.work) == sum(math.prod(step.shape) for step in plan.steps)
+    linear = next(row for row in plan.work if row.line == plan.traffic[0].line)
+    assert linear.products == x.share.numel() * 6
+    assert [row.products for row in plan.work if row != linear] == [0] * (len(plan.work) - 1)
+
+
+def test_a_view_is_no_work_beyond_its_step():
+    steps = (Step("mask", (2, 3)), Step("view", (3, 2), (0,), ("transpose", (0, 1))), Step("matmul", (3, 3), (1, 0)))
+    assert work_of(steps, (7, 7, 9)) == (Work(7, 2, 6, 0), Work(9, 1, 9, 18))
 
 
 def test_a_loop_books_all_of_its_turns_on_one_line():

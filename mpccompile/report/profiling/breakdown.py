@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mpccompile.ir.network import LAN, LOOPBACK, WAN, Network, Seconds
 from mpccompile.report.profile import OUTPUT_OP
 from mpccompile.report.profiling.layers import layers_of
+from mpccompile.runtime.plan import Plan
 from mpccompile.runtime.program import OUTPUT_LINE
 from mpccompile.runtime.timeline import WIRE
-from mpccompile.runtime.twins import read_plan
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
@@ -37,6 +37,7 @@ class Part:
         wire: Seconds of messages on this machine, waiting for the other party included; 0 where it was not recorded.
         predicted_bytes: As the compiler predicted ``bytes_sent``.
         predicted_rounds: As it predicted ``rounds``.
+        predicted_seconds: As it predicted :attr:`seconds`, for a machine like the one it was fitted on.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Part:
     wire: float
     predicted_bytes: tuple[int, int]
     predicted_rounds: int
+    predicted_seconds: float
 
     @property
     def seconds(self) -> float:
@@ -86,7 +88,7 @@ class Breakdown:
         offline_bytes: What the dealer sends for it.
         peak_bytes: Most memory that (rank 0, rank 1) held.
         agrees: Whether the predicted bytes and rounds were exact; None where nothing is predicted.
-        expected: What all of it, made randomness too, was predicted to take on this machine; None likewise.
+        expected: What all of it, made randomness too, was predicted to take on one machine; None likewise.
         costs: Other ways to run the same model, this one first.
         spans: What each process did and when, where that was recorded.
     """
@@ -139,6 +141,7 @@ def breakdown(package: Package, profile: Profile) -> Breakdown:
 
 def _located(package: Package, profile: Profile) -> list[Located]:
     predicted = {row.line: row for row in package.traffic}
+    work = {row.line: row for row in package.work}
     wires: dict[int, float] = {}
     for span in profile.spans:
         if (span.role, span.kind) == ("0", WIRE):
@@ -154,7 +157,9 @@ def _located(package: Package, profile: Profile) -> list[Located]:
         wire = min(wires.get(place[0], 0.0), row.seconds)
         known = predicted.get(place[0])
         foreseen = ((0, 0), 0) if known is None else (known.bytes_sent, known.rounds)
-        part = Part(place[1], 1, row.bytes_sent, row.rounds, row.seconds - wire, wire, *foreseen)
+        computing = LOOPBACK.online.seconds([work[place[0]]] if place[0] in work else [])
+        expected = computing + LOOPBACK.messages([] if known is None else [known])
+        part = Part(place[1], 1, row.bytes_sent, row.rounds, row.seconds - wire, wire, *foreseen, expected)
         located.append(Located(*place, part))
     return located
 
@@ -162,7 +167,7 @@ def _located(package: Package, profile: Profile) -> list[Located]:
 def _expected(package: Package) -> Seconds | None:
     if package.options.target == "crypten":
         return None
-    return LOOPBACK.seconds(replace(read_plan(package.folder), traffic=package.traffic))
+    return LOOPBACK.seconds(Plan((), package.traffic, package.offline_bytes, package.work))
 
 
 def _grouped(parts: Sequence[Part], key: Callable[[Part], str] = lambda part: part.name) -> tuple[Part, ...]:
@@ -184,6 +189,7 @@ def sum_of(name: str, parts: Iterable[Part]) -> Part:
         sum(part.wire for part in members),
         (sum(part.predicted_bytes[0] for part in members), sum(part.predicted_bytes[1] for part in members)),
         sum(part.predicted_rounds for part in members),
+        sum(part.predicted_seconds for part in members),
     )
 
 

@@ -175,8 +175,9 @@ def _seconds(axes: Axes, measured: Breakdown) -> None:
         return
     rows: list[list[tuple[str, str, float]]] = [
         [
-            ("computing, making randomness too", "computing", foreseen.computing),
-            ("messages and dealt bytes", "messages here", foreseen.waiting + foreseen.sending + foreseen.dealing),
+            ("computing", "computing", foreseen.computing),
+            ("messages", "messages here", foreseen.waiting + foreseen.sending),
+            ("making randomness", "randomness", foreseen.preparing + foreseen.dealing),
         ],
         [
             ("computing", "computing", total.computing),

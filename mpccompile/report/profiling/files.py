@@ -114,6 +114,7 @@ COLUMNS: dict[str, Callable[[Located], Any]] = {
     "predicted_bytes_0": lambda each: each.part.predicted_bytes[0],
     "predicted_bytes_1": lambda each: each.part.predicted_bytes[1],
     "predicted_rounds": lambda each: each.part.predicted_rounds,
+    "predicted_seconds": lambda each: each.part.predicted_seconds,
     "computing_seconds": lambda each: each.part.computing,
     "message_seconds": lambda each: each.part.wire,
     **{f"{network.name}_seconds": partial(_over, network) for network in NETWORKS},

@@ -1,5 +1,6 @@
 // The data of the page, and how it is written down.
 const data = JSON.parse(document.getElementById("data").textContent);
+const foreseen = data.target !== "crypten"; // of stock CrypTen nothing is known before it runs
 const byId = (id) => document.getElementById(id);
 
 function fill(made, attributes, children) {

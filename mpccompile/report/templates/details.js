@@ -7,12 +7,15 @@ function details(title, badges, pairs) {
 }
 const chip = (kind, text) => element("span", { class: `chip ${kind}` }, text);
 
+const online = (predicted) =>
+  `${seconds(predicted.loopback)} here, ${seconds(predicted.lan)} on a LAN, ${seconds(predicted.wan)} on a WAN`;
+
 function planned(row) {
   const sent = larger(row);
   return [
     ["sends", sent ? `party 0: ${bytes(row.bytes[0])}, party 1: ${bytes(row.bytes[1])}` : "nothing"],
     ["rounds", String(row.rounds)],
-    ["predicted", sent || row.rounds ? `${seconds(row.network.lan)} on a LAN, ${seconds(row.network.wan)} on a WAN, for messages alone` : "no messages"],
+    ["predicted", foreseen ? online(row.predicted) : ""],
     ["measured", row.seconds === null || row.seconds === undefined ? "" : seconds(row.seconds)],
   ];
 }
@@ -22,7 +25,7 @@ function estimated({ bytes: sent, rounds }) {
   return [
     ["sends", sent ? `${bytes(sent)} a party, estimated` : "nothing"],
     ["rounds", rounds ? `${rounds}, estimated, one by one` : "0"],
-    ["predicted", sent || rounds ? `${took(data.networks.lan)} on a LAN, ${took(data.networks.wan)} on a WAN, estimated` : "no messages"],
+    ["predicted", sent || rounds ? `${took(data.networks.lan)} on a LAN, ${took(data.networks.wan)} on a WAN, estimated, for messages alone` : "no messages"],
   ];
 }
 

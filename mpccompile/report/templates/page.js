@@ -49,6 +49,14 @@ function fact(name, value, title) {
   return element("div", { title: title || false }, element("dt", {}, name), element("dd", {}, value));
 }
 
+function predictedFacts(predicted) {
+  return [
+    fact("here", seconds(predicted.loopback), "predicted, online, on one machine"),
+    fact("LAN", seconds(predicted.lan), "predicted, online"),
+    fact("WAN", seconds(predicted.wan), "predicted, online"),
+  ];
+}
+
 function startPage() {
   const { total } = data;
   const chain = total.chain ? ` (${total.chain.longest_chain} critical)` : "";
@@ -57,8 +65,7 @@ function startPage() {
     fact("a party sends", bytes(larger(total))),
     fact("rounds", `${total.rounds}${chain}`, "critical: on the longest chain of rounds that wait for each other"),
     fact("offline", bytes(total.offline_bytes), "what the dealer sends ahead"),
-    fact("LAN", seconds(total.network.lan), "messages alone, without computing"),
-    fact("WAN", seconds(total.network.wan), "messages alone, without computing"),
+    ...(foreseen ? predictedFacts(total.predicted) : []),
     ...(data.measured === null ? [] : [fact("measured", seconds(data.measured), "online, in the profile")]),
   );
   startTree();

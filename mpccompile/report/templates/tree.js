@@ -1,5 +1,5 @@
 // The modules as a table of costs, whose rows are made when their module is opened.
-const time = (row) => seconds(data.measured === null ? row.network.lan : row.seconds);
+const time = (row) => (data.measured !== null ? seconds(row.seconds) : foreseen ? seconds(row.predicted.loopback) : "");
 
 const tree = byId("tree");
 const rows = new Map(); // what is on screen, by key: "m" and a path, or "s" and a number
@@ -41,7 +41,7 @@ function moduleRow(module, level) {
   const name = element("span", { class: "name module" }, element("span", { class: "twist", "aria-hidden": "true" }, "\u25b8"));
   name.append(module.name || "the whole model");
   // Opening the outputs belongs to no operation, but to the whole.
-  const cost = module.path ? module : { ...module, bytes: data.total.bytes, rounds: data.total.rounds, network: data.total.network };
+  const cost = module.path ? module : { ...module, bytes: data.total.bytes, rounds: data.total.rounds, predicted: data.total.predicted };
   const made = row(`m${module.path}`, level, name, cost, String(module.count));
   made.setAttribute("aria-expanded", "false");
   return made;
@@ -139,7 +139,7 @@ tree.addEventListener("keydown", (event) => {
 });
 
 function startTree() {
-  byId("time-head").textContent = data.measured === null ? "LAN, network" : "measured";
+  byId("time-head").textContent = data.measured === null ? "predicted" : "measured";
   tree.append(moduleRow(data.modules, 1));
   tree.firstElementChild.tabIndex = 0;
   // Down to the layers, which stay closed.

@@ -144,7 +144,8 @@ def test_a_value_is_shown_with_its_line_and_the_line_with_its_value(tab, shown):
     assert known["shape"] == str(row["shape"])
     assert known["sends"] == f"party 0: {told_bytes(row['bytes'][0])}, party 1: {told_bytes(row['bytes'][1])}"
     assert known["rounds"] == str(row["rounds"])
-    assert f"{row['network']['lan'] * 1000:.2f} ms on a LAN" in known["predicted"]
+    assert f"{row['predicted']['lan'] * 1000:.2f} ms on a LAN" in known["predicted"]
+    assert known["predicted"].startswith(f"{row['predicted']['loopback'] * 1000:.2f} ms here")
     assert known["measured"] == "500 ms"
     assert (known["module"], known["your source"]) == (row["module"], row["source"])
     following = shown["statements"][index + 1]
