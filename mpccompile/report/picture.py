@@ -85,7 +85,7 @@ def _cost(line: int, known: _Known) -> Json:
     traffic = [known.traffic[line]] if line in known.traffic else []
     work = [known.work[line]] if line in known.work else []
     sent, rounds = (traffic[0].bytes_sent, traffic[0].rounds) if traffic else ((0, 0), 0)
-    predicted = {each.name: each.messages(traffic) + each.online.seconds(work) for each in PLACES}
+    predicted = {each.name: each.online_seconds(traffic, work) for each in PLACES}
     return {"bytes": list(sent), "rounds": rounds, "predicted": predicted}
 
 

@@ -157,8 +157,8 @@ def _located(package: Package, profile: Profile) -> list[Located]:
         wire = min(wires.get(place[0], 0.0), row.seconds)
         known = predicted.get(place[0])
         foreseen = ((0, 0), 0) if known is None else (known.bytes_sent, known.rounds)
-        computing = LOOPBACK.online.seconds([work[place[0]]] if place[0] in work else [])
-        expected = computing + LOOPBACK.messages([] if known is None else [known])
+        done = [work[place[0]]] if place[0] in work else []
+        expected = LOOPBACK.online_seconds([] if known is None else [known], done)
         part = Part(place[1], 1, row.bytes_sent, row.rounds, row.seconds - wire, wire, *foreseen, expected)
         located.append(Located(*place, part))
     return located
