@@ -45,6 +45,8 @@ function straightened(graph, arrows) {
   return arrows.map(([from, to]) => {
     const { points } = graph.edge(String(from), String(to));
     const down = points[0].y < points[points.length - 1].y;
+    // Between neighbouring rows nothing is in the way: the bend would only lead aside and back.
+    if (points.length === 3) points.splice(1, 1);
     return down ? [points[0], ...points.slice(1, -1).flatMap(along), points[points.length - 1]] : points;
   });
 }

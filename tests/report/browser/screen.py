@@ -15,6 +15,21 @@ def told_bytes(count):
     return f"{count:.1f} GB"
 
 
+def told_seconds(value):
+    if value == 0:
+        return "0 s"
+    if value >= 1:
+        return f"{value:.2f} s"
+    if value < 1e-5:
+        return f"{value * 1e6:.1f} \u00b5s"
+    return f"{value * 1000:.0f} ms" if value >= 0.1 else f"{value * 1000:.2f} ms"
+
+
+def facts(tab):
+    pairs = tab.locator("#total dt").all_inner_texts(), tab.locator("#total dd").all_inner_texts()
+    return dict(zip(*pairs, strict=True))
+
+
 def box(tab, key):
     return tab.locator(f'#picture [data-key="{key}"]')
 

@@ -1,0 +1,124 @@
+"""The page as it is looked at: zoomed, in both themes, on a phone and on paper."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+
+from tests import models
+from tests.report.browser.screen import box, go_to, stage_named
+
+LAYERS = [f"bert.encoder.layer.{layer}" for layer in range(models.LAYERS)]
+SIGNS = ("added", "removed", "changed")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_is_readable_in_both_themes(visit, theme, shown):
+    tab = visit(color_scheme=theme)
+    assert tab.evaluate("document.documentElement.dataset.theme") == theme
+    go_to(tab, stage_named(shown, "merge_parallel_linears"))
+    tab.locator("#open-all").click()
+    for kind in ("secret:not(.added)", *SIGNS):
+        node = tab.locator(f"#picture .node.{kind}").first
+        card = node.locator(".card").evaluate("each => getComputedStyle(each).fill")
+        for text in (".title", ".faint"):
+            assert contrast(node.locator(text).first.evaluate("each => getComputedStyle(each).fill"), card) >= 4.5
+    page = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    for selector in ("#total dt", "#total dd", ".line > i", "#legend", "footer"):
+        assert contrast(tab.locator(selector).first.evaluate("each => getComputedStyle(each).color"), page) >= 4.5
+    tab.locator("#theme").click()
+    assert tab.evaluate("document.documentElement.dataset.theme") != theme
+
+
+def contrast(one, other):
+    """Return the contrast ratio of two CSS colours, as WCAG 2 defines it."""
+
+    def luminance(colour):
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted([luminance(one), luminance(other)])
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_it_fits_a_phone(visit):
+    tab = visit(viewport={"width": 390, "height": 844}, has_touch=True)
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    for name in ("#search", "#theme", "#previous", "#stage", "#next", "#open-all", "#trace", "#closer"):
+        place = tab.locator(name).bounding_box()
+        assert place["x"] >= 0
+        assert place["x"] + place["width"] <= 390
+        assert place["height"] >= 30
+    layer = box(tab, f"g:{LAYERS[0]}")
+    layer.tap()
+    assert layer.get_attribute("aria-expanded") == "true"
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_zoom_and_drag_move_the_graph(tab):
+    tab.locator("#open-all").click()
+    width = tab.locator("#picture").evaluate("each => each.getBoundingClientRect().width")
+    tab.keyboard.press("-")
+    smaller = tab.locator("#picture").evaluate("each => each.getBoundingClientRect().width")
+    assert smaller == pytest.approx(width / 1.25, rel=1e-3)
+    assert tab.locator("#zoom").inner_text() != "100 %"
+    place = tab.locator("#pane").bounding_box()
+    x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
+    opened = tab.locator('#picture [aria-expanded="true"]').count()
+    tab.mouse.move(x, y)
+    tab.mouse.down()
+    tab.mouse.move(x, y - 150, steps=3)
+    tab.mouse.up()
+    assert tab.locator("#pane").evaluate("each => each.scrollTop") == 150
+    assert tab.locator('#picture [aria-expanded="true"]').count() == opened
+
+
+def test_the_wheel_zooms_about_the_mouse(tab):
+    tab.locator("#open-all").click()
+    place = box(tab, f"g:{LAYERS[0]}").locator(".bar").bounding_box()
+    x, y = place["x"] + 20, place["y"] + 10
+    before = tab.locator("#picture").evaluate("each => each.getBoundingClientRect().width")
+    tab.locator("#pane").evaluate(
+        """async (pane, [x, y]) => {
+          for (const deltaY of [-30, -30, -30]) {
+            const given = { deltaY, ctrlKey: true, clientX: x, clientY: y, bubbles: true, cancelable: true };
+            pane.dispatchEvent(new WheelEvent("wheel", given));
+          }
+          await new Promise(requestAnimationFrame);
+        }""",
+        [x, y],
+    )
+    after = tab.locator("#picture").evaluate("each => each.getBoundingClientRect().width")
+    assert after == pytest.approx(before * math.exp(90 / 300), rel=1e-3)
+    moved = box(tab, f"g:{LAYERS[0]}").locator(".bar").bounding_box()
+    assert moved["y"] + 10 * after / before == pytest.approx(y, abs=1.5)
+
+
+def test_only_text_that_can_be_read_is_laid_out(tab, shown):
+    tab.locator("#open-all").click()
+    first, last = (tab.locator("#picture .node .title").nth(place) for place in (0, -1))
+    assert first.is_visible()
+    last.wait_for(state="hidden")
+    tab.locator(f"#line-{shown['statements'][-1]['line']}").click()
+    last.wait_for(state="visible")
+    first.wait_for(state="hidden")
+    tab.keyboard.press("0")
+    last.wait_for(state="hidden")
+    assert box(tab, f"n:{shown['statements'][-1]['node']}").locator(".card").is_visible()
+
+
+def test_paper_is_white_and_holds_everything(visit, shown):
+    tab = visit(color_scheme="dark", viewport={"width": 794, "height": 1123})
+    tab.locator("#open-all").click()
+    dark = tab.evaluate("getComputedStyle(document.body).color")
+    tab.emulate_media(media="print")
+    back, ink = (tab.evaluate(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color"))
+    assert back == "rgb(255, 255, 255)"
+    assert ink != dark
+    assert tab.evaluate("document.documentElement.scrollWidth") == 794
+    assert all(each.is_visible() for each in (tab.locator("#picture .node .title").nth(place) for place in (0, -1)))
+    lines = tab.locator("#source").evaluate("each => [each.scrollHeight, each.clientHeight]")
+    assert lines[0] == lines[1]
