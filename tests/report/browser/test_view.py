@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 
 import pytest
 
 from tests import models
-from tests.report.browser.screen import box, go_to, stage_named
+from tests.report.browser.screen import box, contrast, go_to, stage_named
 
 LAYERS = [f"bert.encoder.layer.{layer}" for layer in range(models.LAYERS)]
 SIGNS = ("added", "removed", "changed")
@@ -30,18 +29,6 @@ def test_text_is_readable_in_both_themes(visit, theme, shown):
         assert contrast(tab.locator(selector).first.evaluate("each => getComputedStyle(each).color"), page) >= 4.5
     tab.locator("#theme").click()
     assert tab.evaluate("document.documentElement.dataset.theme") != theme
-
-
-def contrast(one, other):
-    """Return the contrast ratio of two CSS colours, as WCAG 2 defines it."""
-
-    def luminance(colour):
-        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    dark, light = sorted([luminance(one), luminance(other)])
-    return (light + 0.05) / (dark + 0.05)
 
 
 def test_it_fits_a_phone(visit):
