@@ -27,8 +27,26 @@ def test_text_is_readable_in_both_themes(visit, theme, shown):
     page = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     for selector in ("#total dt", "#total dd", ".line > i", "#legend", "footer"):
         assert contrast(tab.locator(selector).first.evaluate("each => getComputedStyle(each).color"), page) >= 4.5
+    tab.get_by_role("tab", name="Source").click()
+    tab.locator(".line.critical-line").first.click()
+    tab.locator("#search").fill("linear")
+    for line in (".line[aria-selected=true]", ".line.hit:not([aria-selected=true])", ".line.hit.critical-line"):
+        back = tab.locator(line).first.evaluate("each => getComputedStyle(each).backgroundColor")
+        for text in ("b", "i"):
+            made = tab.locator(f"{line} > {text}").first
+            assert contrast(made.evaluate("each => getComputedStyle(each).color"), back) >= 4.5
     tab.locator("#theme").click()
     assert tab.evaluate("document.documentElement.dataset.theme") != theme
+
+
+@pytest.mark.parametrize("width", [390, 870, 1000, 1200, 1440])
+def test_what_a_search_finds_is_on_the_screen(visit, width):
+    tab = visit(viewport={"width": width, "height": 800})
+    tab.locator("#search").fill("layer_norm")
+    place = tab.locator("#found").bounding_box()
+    assert place["x"] >= 0
+    assert place["x"] + place["width"] <= width
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_it_fits_a_phone(visit):
