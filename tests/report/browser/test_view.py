@@ -13,6 +13,27 @@ LAYERS = [f"bert.encoder.layer.{layer}" for layer in range(models.LAYERS)]
 SIGNS = ("added", "removed", "changed")
 
 
+# How many arrows there are inside frames, and by how much each reaches beyond its own.
+ARROWS = """
+    () => [...document.querySelectorAll("#picture .frame")].flatMap((frame) => {
+      const inside = [...frame.parentElement.parentElement.lastElementChild.children];
+      return inside.filter((each) => each.matches(".arrow")).map((arrow) => {
+        const { x, width } = arrow.querySelector(".shaft").getBBox();
+        return Math.max(-x, x + width - frame.width.baseVal.value);
+      });
+    })
+"""
+
+
+def test_arrows_stay_in_the_frame_of_their_group(tab, shown):
+    for stage in (0, stage_named(shown, "merge_parallel_linears"), len(shown["graph"]["stages"]) - 1):
+        go_to(tab, stage)
+        tab.locator("#open-all").click()
+        beyond = tab.evaluate(ARROWS)
+        assert len(beyond) > 10 * models.LAYERS
+        assert max(beyond) <= 0
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_is_readable_in_both_themes(visit, theme, shown):
     tab = visit(color_scheme=theme)
