@@ -23,7 +23,7 @@ COMPILED = "compiled"
 Json = dict[str, Any]
 
 
-def graph(graphs: Graphs) -> Json:
+def graph(graphs: Graphs, *, estimated: bool = True) -> Json:
     """Return the rows of all stages, the stages as numbers of rows, and lines of ``model.py`` by name, as JSON values.
 
     A stage has ``rows`` in the order of the graph; what its pass ``added``, ``removed`` and ``changed`` (pairs, before
@@ -31,6 +31,11 @@ def graph(graphs: Graphs) -> Json:
     say, with the names of the values it is said of; and its critical path of rounds as ``path``, from the first value
     that waits to the last. Bytes and rounds of a row are estimates, in
     ``compiled`` too: what runs stands with the statements.
+
+    Args:
+        graphs: The graphs.
+        estimated: Whether the program sends what is estimated; one of stock CrypTen does not, so that bytes and rounds
+            are None, and no path is critical.
     """
     numbers: dict[tuple[Seen, int, int], int] = {}
 
@@ -49,14 +54,15 @@ def graph(graphs: Graphs) -> Json:
             "moved": changes.moved,
             "became": dict(graphs.became.get(name, {})),
             "why": reasons(changes, graphs.why.get(name, {})),
-            "path": [here[each] for each in path],
+            "path": [here[each] for each in path] if estimated else [],
         }
 
     seen = list(graphs.stages.values())
     pairs = zip(graphs.stages, [seen[0], *seen], seen, strict=False)
     stages = [stage(name, before, after, critical_path(after)) for name, before, after in pairs]
     stages.append(stage(COMPILED, seen[-1], seen[-1], through(seen[-1], graphs.chain)))
-    return {"rows": [_row(row) for row, _, _ in numbers], "stages": stages, "lines": dict(graphs.lines)}
+    rows = [_row(row, estimated=estimated) for row, _, _ in numbers]
+    return {"rows": rows, "stages": stages, "lines": dict(graphs.lines)}
 
 
 def reasons(changes: Changes, told: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -77,7 +83,7 @@ def reasons(changes: Changes, told: Mapping[str, Sequence[str]]) -> dict[str, li
     return found
 
 
-def _row(row: Seen) -> Json:
+def _row(row: Seen, *, estimated: bool) -> Json:
     return {
         "name": row.name,
         "op": row.op,
@@ -87,8 +93,8 @@ def _row(row: Seen) -> Json:
         "secret": row.secret,
         "text": row.text,
         "reads": list(row.reads),
-        "bytes": row.bytes_sent,
-        "rounds": row.rounds,
+        "bytes": row.bytes_sent if estimated else None,
+        "rounds": row.rounds if estimated else None,
     }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mpccompile.errors import InputError
 from mpccompile.ir.network import LAN, LOOPBACK, WAN, Network
 from mpccompile.report.graph import graph
+from mpccompile.runtime.plan import Traffic
 from mpccompile.runtime.program import OUTPUT_LINE
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
     from mpccompile.ir.program import PassRecord
     from mpccompile.ir.snapshot import Seen
-    from mpccompile.runtime.plan import Traffic, Work
+    from mpccompile.runtime.plan import Work
 
 NETWORKS = (LAN, WAN)
 PLACES = (LOOPBACK, *NETWORKS)
@@ -36,14 +37,18 @@ def picture(
 
     Returns:
         JSON values. Bytes are those of one call, sent by (rank 0, rank 1); ``predicted`` is the seconds that they, the
-        rounds and a party's computing take once the randomness is there, on this machine alone and on each network.
+        rounds and a party's computing take once the randomness is there, on this machine alone and on each network. Of
+        stock CrypTen nothing is known before it runs: ``predicted`` is None, and so are bytes and rounds unless a
+        profile has them.
 
     Raises:
         InputError: If the profile is no profile, or one of another package.
     """
     seconds = _seconds(package, profile)
-    statements = _statements(package, graphs, seconds)
-    output = _cost(OUTPUT_LINE, _known(package))
+    known = _known(package, profile)
+    statements = _statements(package, graphs, seconds, known)
+    output = _cost(OUTPUT_LINE, known)
+    offline = package.offline_bytes if known.foreseen else None if profile is None else profile["offline_bytes"]
     return {
         "name": package.name,
         "target": package.options.target,
@@ -51,12 +56,12 @@ def picture(
         "networks": {each.name: _line(each) for each in NETWORKS},
         "statements": statements,
         "output": output,
-        "total": _total([*statements, output], package),
+        "total": {**_total([*statements, output], package), "offline_bytes": offline},
         "measured": None if profile is None else profile["online_seconds"],
         "modules": _modules(statements),
         "source": source.splitlines(),
-        "passes": [_pass(record) for record in package.history],
-        "graph": None if graphs is None else graph(graphs),
+        "passes": [_pass(record, known) for record in package.history],
+        "graph": None if graphs is None else graph(graphs, estimated=known.foreseen),
     }
 
 
@@ -71,30 +76,55 @@ def _line(network: Network) -> Json:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the compiler knows of each line of the program."""
+    """What is known of each line of the program.
 
-    traffic: Mapping[int, Traffic]
+    Attributes:
+        traffic: Its messages; None where they are not known.
+        work: Its computing.
+        foreseen: Whether the compiler knows both before the program runs.
+    """
+
+    traffic: Mapping[int, Traffic] | None
     work: Mapping[int, Work]
+    foreseen: bool
 
 
-def _known(package: Package) -> _Known:
-    return _Known({row.line: row for row in package.traffic}, {row.line: row for row in package.work})
+def _known(package: Package, profile: Mapping[str, Any] | None) -> _Known:
+    if package.options.target != "crypten":
+        return _Known({row.line: row for row in package.traffic}, {row.line: row for row in package.work}, True)
+    if profile is None:
+        return _Known(None, {}, False)
+    lines = [*(each.line for each in package.statements), OUTPUT_LINE]
+    return _Known({line: _sent(line, row) for line, row in zip(lines, profile["rows"], strict=True)}, {}, False)
+
+
+def _sent(line: int, row: Mapping[str, Any]) -> Traffic:
+    """Return what a row of a profile says that a statement sent."""
+    one, two = row["bytes_sent"]
+    return Traffic(line, (int(one), int(two)), int(row["rounds"]))
 
 
 def _cost(line: int, known: _Known) -> Json:
+    if known.traffic is None:
+        return {"bytes": None, "rounds": None, "predicted": None}
     traffic = [known.traffic[line]] if line in known.traffic else []
     work = [known.work[line]] if line in known.work else []
     sent, rounds = (traffic[0].bytes_sent, traffic[0].rounds) if traffic else ((0, 0), 0)
-    predicted = {each.name: each.online_seconds(traffic, work) for each in PLACES}
+    predicted = {each.name: each.online_seconds(traffic, work) for each in PLACES} if known.foreseen else None
     return {"bytes": list(sent), "rounds": rounds, "predicted": predicted}
 
 
 def _sums(rows: Sequence[Json]) -> Json:
-    """Return what several statements cost together."""
+    """Return what several statements cost together; None for what is not known of them."""
+    if any(row["bytes"] is None for row in rows):
+        return {"bytes": None, "rounds": None, "predicted": None}
+    foreseen = all(row["predicted"] is not None for row in rows)
     return {
         "bytes": [sum(row["bytes"][rank] for row in rows) for rank in (0, 1)],
         "rounds": sum(row["rounds"] for row in rows),
-        "predicted": {each.name: sum(row["predicted"][each.name] for row in rows) for each in PLACES},
+        "predicted": {each.name: sum(row["predicted"][each.name] for row in rows) for each in PLACES}
+        if foreseen
+        else None,
     }
 
 
@@ -102,13 +132,11 @@ def _total(rows: Sequence[Json], package: Package) -> Json:
     return {
         "statements": len(package.statements),
         **_sums(rows),
-        "offline_bytes": package.offline_bytes,
         "chain": None if package.rounds is None else asdict(package.rounds),
     }
 
 
-def _statements(package: Package, graphs: Graphs | None, seconds: Sequence[float | None]) -> list[Json]:
-    known = _known(package)
+def _statements(package: Package, graphs: Graphs | None, seconds: Sequence[float | None], known: _Known) -> list[Json]:
     last: dict[int, Seen] = {}
     if graphs is not None:
         seen = {row.name: row for row in tuple(graphs.stages.values())[-1]}
@@ -140,13 +168,16 @@ def _seconds(package: Package, profile: Mapping[str, Any] | None) -> list[float 
     if profile is None:
         return [None] * len(package.statements)
     try:
-        rows = [(row["op"], row["module_path"], float(row["seconds"])) for row in profile["rows"][:-1]]
+        rows = [(row["op"], row["module_path"], float(row["seconds"])) for row in profile["rows"]]
+        for row in profile["rows"]:
+            _sent(0, row)
         float(profile["online_seconds"])
+        int(profile["offline_bytes"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError("this is no profile", hint="Make one with: mpccompile profile FOLDER --json.") from error
-    if [row[:2] for row in rows] != [(each.op, each.module_path) for each in package.statements]:
+    if [row[:2] for row in rows[:-1]] != [(each.op, each.module_path) for each in package.statements]:
         raise InputError("this is the profile of another package", hint="Profile this one again.")
-    return [row[2] for row in rows]
+    return [row[2] for row in rows[:-1]]
 
 
 @dataclass(frozen=True)
@@ -190,14 +221,15 @@ def _modules(statements: Sequence[Json]) -> Json:
     return root.to_json(statements)
 
 
-def _pass(record: PassRecord) -> Json:
+def _pass(record: PassRecord, known: _Known) -> Json:
+    sent, rounds = (record.online_bytes_before, record.online_bytes_after), (record.rounds_before, record.rounds_after)
     return {
         "name": record.name,
         "reason": record.reason,
         "changes": record.changes,
         "nodes": [record.nodes_before, record.nodes_after],
-        "bytes": [record.online_bytes_before, record.online_bytes_after],
-        "rounds": [record.rounds_before, record.rounds_after],
+        "bytes": list(sent) if known.foreseen else [None, None],
+        "rounds": list(rounds) if known.foreseen else [None, None],
         "replaced": list(record.replaced),
         "skipped": list(record.skipped),
     }

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 NETWORKS = (LAN, WAN)
 OUTPUTS = "(outputs)"
 TOP_LEVEL = "(top level)"
+PREDICTED = ("predicted_bytes", "predicted_rounds", "predicted_seconds")
+"""What is None in JSON where nothing is predicted."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,18 @@ class Breakdown:
     def to_json(self) -> dict[str, Any]:
         """Return layers, operations and totals as JSON values, with their seconds over each network."""
         return {
-            "layers": [_json(part) for part in self.layers],
-            "operations": [_json(part) for part in self.operations],
-            "total": _json(self.total),
+            "layers": [self._part(part) for part in self.layers],
+            "operations": [self._part(part) for part in self.operations],
+            "total": self._part(self.total),
             "expected": None if self.expected is None else asdict(self.expected),
         }
+
+    def _part(self, part: Part) -> dict[str, Any]:
+        seconds = {"here": part.seconds, **{network.name: part.seconds + part.over(network) for network in NETWORKS}}
+        row = {**asdict(part), "seconds": seconds}
+        if self.agrees is None:
+            row |= dict.fromkeys(PREDICTED)
+        return row
 
 
 def breakdown(package: Package, profile: Profile) -> Breakdown:
@@ -191,8 +200,3 @@ def sum_of(name: str, parts: Iterable[Part]) -> Part:
         sum(part.predicted_rounds for part in members),
         sum(part.predicted_seconds for part in members),
     )
-
-
-def _json(part: Part) -> dict[str, Any]:
-    seconds = {"here": part.seconds, **{network.name: part.seconds + part.over(network) for network in NETWORKS}}
-    return {**asdict(part), "seconds": seconds}

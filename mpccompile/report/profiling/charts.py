@@ -20,6 +20,7 @@ INK, RULE = "#1d2128", "#d5d9df"
 COLOURS = {
     "computing": "#3f7fbf",
     "messages here": "#8fb8de",
+    "computing and messages here": "#3f7fbf",
     "bytes": "#e08a2e",
     "rounds": "#c7503f",
     "randomness": "#8a7fc0",
@@ -70,6 +71,8 @@ def _stacked(parts: Sequence[Part]) -> Figure:
         "computing": [part.computing for part in shown],
         "messages here": [part.wire for part in shown],
     }
+    if not any(here["messages here"]):
+        here = {"computing and messages here": here["computing"]}
     panels = {"this machine": here}
     for network in NETWORKS:
         rounds = [network.waiting(part.rounds) for part in shown]
@@ -149,7 +152,8 @@ def predicted(measured: Breakdown) -> Figure:
         axes.set(title=title, xlabel=unit)
         axes.tick_params(labelleft=column == 0)
         if column == 0:
-            axes.legend(loc="lower right")
+            # Above the bars, which may be long in any row.
+            axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.2)
     if measured.expected is not None:
         _seconds(figure.add_subplot(grid[1, :]), measured)
     return figure

@@ -123,12 +123,14 @@ COLUMNS: dict[str, Callable[[Located], Any]] = {
 
 
 def table(measured: Breakdown) -> str:
-    """Return a row for each statement as CSV, the outputs last."""
+    """Return a row for each statement as CSV, the outputs last; what is not predicted is empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
+    unknown = "" if measured.agrees is not None else "predicted_"
     for each in measured.statements:
-        writer.writerow([value(each) for value in COLUMNS.values()])
+        row = {name: value(each) for name, value in COLUMNS.items()}
+        writer.writerow(["" if unknown and name.startswith(unknown) else value for name, value in row.items()])
     return buffer.getvalue()
 
 

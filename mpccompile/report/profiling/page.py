@@ -12,7 +12,7 @@ from markupsafe import Markup
 from mpccompile.report.page import embedded
 from mpccompile.report.profiling.breakdown import NETWORKS
 from mpccompile.report.profiling.charts import INK, RULE, network_title, way_title
-from mpccompile.report.profiling.lanes import IDLE, LINE, colours_of
+from mpccompile.report.profiling.lanes import IDLE, colours_of
 from mpccompile.runtime.timeline import CALL
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ CAPTIONS = {
     "against": "All on this machine, one after the other in turn; a network's seconds are modelled from bytes and"
     " rounds. Stock CrypTen makes its triples as it goes, at party 0.",
 }
+TOGETHER = (
+    "Seconds of party 0, messages on this machine included, which nothing tells apart; bytes and rounds are what a"
+    " network would add."
+)
+"""The caption of the layers where no timeline was recorded."""
 # Written by matplotlib; nothing refers to them, and five charts in one page would have them five times.
 _NUMBERED = re.compile(r' id="[a-z]+[0-9]*d?_[0-9]+"')
 
@@ -49,8 +54,9 @@ def page(measured: Breakdown, charts: Mapping[str, str]) -> str:
     # Only the package's own files, charts made here and escaped JSON go in as they are.
     style = Markup(loader.get_source(environment, "profile.css")[0])
     script = Markup(loader.get_source(environment, "timeline.js")[0])
+    captions = CAPTIONS if measured.total.wire else {**CAPTIONS, "layers": TOGETHER}
     sections = [
-        {"id": name, "title": title, "caption": CAPTIONS[name], "chart": Markup(inlined(charts[name]))}
+        {"id": name, "title": title, "caption": captions[name], "chart": Markup(inlined(charts[name]))}
         for name, title in SECTIONS.items()
         if name in charts
     ]
@@ -79,7 +85,6 @@ def timeline(measured: Breakdown) -> dict[str, Any]:
     roles = ["dealer", "0", "1"]
     return {
         "lanes": ["dealer", "party 0", "party 1"],
-        "line": LINE,
         "idle": IDLE,
         "statements": [[each.line, each.op, each.module_path] for each in measured.statements],
         "colours": colours_of(measured),

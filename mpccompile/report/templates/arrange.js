@@ -20,12 +20,19 @@ function arrangeAnew(sizes, arrows) {
   }
   keepPortsOutside(graph, sizes.length);
   dagre.layout(graph);
-  const port = (name) => (graph.hasNode(name) ? graph.node(name).x : null);
+  return withBends(graph, sizes, straightened(graph, arrows));
+}
+
+// dagre's size is that of the boxes, and its arrows may bend beside them.
+function withBends(graph, sizes, bends) {
+  const across = bends.flat().map(({ x }) => x);
+  const aside = -Math.min(0, ...across);
+  const port = (name) => (graph.hasNode(name) ? graph.node(name).x + aside : null);
   return {
-    width: graph.graph().width,
+    width: Math.max(graph.graph().width, ...across) + aside,
     height: graph.graph().height,
-    centres: sizes.map((_, index) => graph.node(String(index))),
-    bends: straightened(graph, arrows),
+    centres: sizes.map((_, index) => graph.node(String(index))).map(({ x, y }) => ({ x: x + aside, y })),
+    bends: bends.map((points) => points.map(({ x, y }) => ({ x: x + aside, y }))),
     ports: { entry: port(PORTS.entry), exit: port(PORTS.exit) },
   };
 }
@@ -45,6 +52,8 @@ function straightened(graph, arrows) {
   return arrows.map(([from, to]) => {
     const { points } = graph.edge(String(from), String(to));
     const down = points[0].y < points[points.length - 1].y;
+    // Between neighbouring rows nothing is in the way: the bend would only lead aside and back.
+    if (points.length === 3) points.splice(1, 1);
     return down ? [points[0], ...points.slice(1, -1).flatMap(along), points[points.length - 1]] : points;
   });
 }

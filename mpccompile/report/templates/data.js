@@ -1,6 +1,9 @@
 // The data of the page, and how it is written down.
 const data = JSON.parse(document.getElementById("data").textContent);
-const foreseen = data.target !== "crypten"; // of stock CrypTen nothing is known before it runs
+// Of stock CrypTen nothing is known before it runs; bytes and rounds are where a profile has them.
+const foreseen = data.target !== "crypten";
+const counted = data.total.bytes !== null;
+const traced = data.graph !== null && data.graph.stages.some(({ path }) => path.length);
 const byId = (id) => document.getElementById(id);
 
 function fill(made, attributes, children) {
@@ -29,14 +32,16 @@ function decimal(count, units, step) {
   return `${unit ? count.toFixed(1) : count} ${units[unit]}`;
 }
 const bytes = (count) => decimal(count, ["B", "kB", "MB", "GB"], 1000);
-const larger = (row) => Math.max(...row.bytes);
+const larger = (row) => (row.bytes === null ? 0 : Math.max(...row.bytes));
 const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const shapeText = (sizes) => `[${sizes.join(", ")}]`;
 const placeName = (path) => path || "the model itself";
 
 function seconds(value) {
   if (value === null || value === undefined) return "";
-  return value >= 1 ? `${value.toFixed(2)} s` : `${(value * 1000).toFixed(value >= 0.1 ? 0 : 2)} ms`;
+  if (value >= 1 || value === 0) return `${value && value.toFixed(2)} s`;
+  // 0.01 ms is the least that is written as such.
+  return value < 1e-5 ? `${(value * 1e6).toFixed(1)} \u00b5s` : `${(value * 1000).toFixed(value >= 0.1 ? 0 : 2)} ms`;
 }
 
 // How many parts all modules' paths begin with: one, where a model was wrapped to be exported.

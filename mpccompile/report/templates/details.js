@@ -13,14 +13,15 @@ const online = (predicted) =>
 function planned(row) {
   const sent = larger(row);
   return [
-    ["sends", sent ? `party 0: ${bytes(row.bytes[0])}, party 1: ${bytes(row.bytes[1])}` : "nothing"],
-    ["rounds", String(row.rounds)],
+    ["sends", sent ? `party 0: ${bytes(row.bytes[0])}, party 1: ${bytes(row.bytes[1])}` : counted ? "nothing" : "not known before it runs"],
+    ["rounds", counted ? String(row.rounds) : ""],
     ["predicted", foreseen ? online(row.predicted) : ""],
     ["measured", row.seconds === null || row.seconds === undefined ? "" : seconds(row.seconds)],
   ];
 }
 
 function estimated({ bytes: sent, rounds }) {
+  if (!foreseen) return [];
   const took = (network) => seconds(rounds * network.round_seconds + sent / network.bytes_per_second);
   return [
     ["sends", sent ? `${bytes(sent)} a party, estimated` : "nothing"],
@@ -88,12 +89,13 @@ function historyList(name) {
 
 function detailModule(path) {
   const module = modules.get(path);
+  const group = data.graph && stage !== LAST ? groupOf(graph.entries, path) : null;
+  const whole = path === "" ? { ...data.total, count: data.total.statements, seconds: data.measured } : module;
+  const told = group ? [["operations", String(group.count)], ...estimated(group), ["this pass", changeText(group)]] : whole ? [["operations", String(whole.count)], ...planned(whole)] : [];
   if (path === "") {
-    details("the whole model", [], [["operations", String(data.total.statements)], ...planned({ ...data.total, seconds: data.measured }), ["inputs", inputList()]]);
+    details("the whole model", [], [...told, ["inputs", inputList()]]);
     return;
   }
-  const group = data.graph && stage !== LAST ? groupAt(graph.root, path) : null;
-  const told = group ? [["operations", String(group.count)], ...estimated(group), ["this pass", changeText(group)]] : module ? [["operations", String(module.count)], ...planned(module)] : [];
   const critical = group ? group.critical : module && module.critical;
   details(placeName(path), [critical && chip("critical", "\u25c6 critical path")], told);
 }

@@ -25,7 +25,9 @@ function drawGraph(anchor) {
     whole.rounds += entry.rounds;
   });
   picture.replaceChildren(drawGroup(graph.root, whole));
+  picture.setAttribute("viewBox", `0 0 ${graph.width} ${graph.height}`);
   sizePicture();
+  watchBoxes();
   markChosen();
   if (before && graph.boxes.has(anchor)) {
     const after = graph.boxes.get(anchor).made.getBoundingClientRect();

@@ -81,12 +81,8 @@ function groupsAround(root, name) {
   return visit(root, []) || [];
 }
 
-function groupAt(item, path) {
-  if (item.entry) return null;
-  if (item.path === path) return item;
-  for (const each of item.items) {
-    const found = groupAt(each, path);
-    if (found) return found;
-  }
-  return null;
+// Everything that is in a module at a stage, whether it is drawn as a group or not.
+function groupOf(entries, path) {
+  const inside = ({ row }) => row.op !== "input" && (!path || row.module === path || row.module.startsWith(`${path}.`));
+  return summed({ items: [...entries.values()].filter(inside).map((entry) => ({ entry })) });
 }

@@ -35,7 +35,7 @@ prefersDark.addEventListener("change", (event) => setTheme(event.matches));
 byId("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme !== "dark"));
 
 const KEYS = { "/": () => search.focus(), "[": () => goToStage(stage - 1), "]": () => goToStage(stage + 1) };
-const GRAPH_KEYS = { c: toggleTrace, "+": () => setZoom(view.zoom * ZOOMS.step), "-": () => setZoom(view.zoom / ZOOMS.step), 0: fitAll };
+const GRAPH_KEYS = { c: () => traced && toggleTrace(), "+": () => setZoom(view.zoom * ZOOMS.step), "-": () => setZoom(view.zoom / ZOOMS.step), 0: fitAll };
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
@@ -49,22 +49,28 @@ function fact(name, value, title) {
   return element("div", { title: title || false }, element("dt", {}, name), element("dd", {}, value));
 }
 
+function countedFacts(total) {
+  const chain = total.chain ? ` (${total.chain.longest_chain} critical)` : "";
+  return [
+    fact("a party sends", bytes(larger(total))),
+    fact("rounds", `${total.rounds}${chain}`, "critical: on the longest chain of rounds that wait for each other"),
+    fact("offline", bytes(total.offline_bytes), "what the dealer sends ahead"),
+  ];
+}
+
 function predictedFacts(predicted) {
   return [
-    fact("here", seconds(predicted.loopback), "predicted, online, on one machine"),
-    fact("LAN", seconds(predicted.lan), "predicted, online"),
-    fact("WAN", seconds(predicted.wan), "predicted, online"),
+    fact("predicted here", seconds(predicted.loopback), "predicted, online, on one machine"),
+    fact("on a LAN", seconds(predicted.lan), "predicted, online"),
+    fact("on a WAN", seconds(predicted.wan), "predicted, online"),
   ];
 }
 
 function startPage() {
   const { total } = data;
-  const chain = total.chain ? ` (${total.chain.longest_chain} critical)` : "";
   byId("total").append(
     fact("operations", String(total.statements)),
-    fact("a party sends", bytes(larger(total))),
-    fact("rounds", `${total.rounds}${chain}`, "critical: on the longest chain of rounds that wait for each other"),
-    fact("offline", bytes(total.offline_bytes), "what the dealer sends ahead"),
+    ...(counted ? countedFacts(total) : []),
     ...(foreseen ? predictedFacts(total.predicted) : []),
     ...(data.measured === null ? [] : [fact("measured", seconds(data.measured), "online, in the profile")]),
   );
@@ -74,6 +80,8 @@ function startPage() {
   showTab("source");
   showTab(data.graph ? "graph" : "modules");
   byId("tab-graph").hidden = !data.graph;
+  document.querySelectorAll(".of-path").forEach((made) => { made.hidden = !traced; });
+  document.querySelectorAll(".of-costs").forEach((made) => { made.hidden = !counted; });
   if (data.graph) startGraph();
   chooseModule("");
   startBroken();

@@ -13,7 +13,9 @@ function goToStage(index) {
     if (chosen.name !== null && graph.entries.has(chosen.name)) revealChosen();
   }
   showTab(stage === LAST ? "source" : "passes");
-  if (chosen.name !== null && data.graph) {
+  if (chosen.name === null) {
+    detailModule(chosen.module);
+  } else if (data.graph) {
     if (graph.entries.has(chosen.name)) detailValue();
     else chooseModule("");
   }
@@ -23,7 +25,7 @@ function startStages() {
   const [choice, strip] = [byId("stage"), byId("strip")];
   for (let index = 0; index <= LAST; index += 1) {
     const pass = passOf(index);
-    const said = !pass ? "" : pass.changes ? ` (${plural(pass.changes, "change")})` : " (nothing to do)";
+    const said = pass ? ` (${doneBy(index)})` : "";
     const name = pass ? `${index}. ${stageName(index)}` : { 0: "Captured from the model" }[index] || "Compiled: what runs";
     const told = breaksAt(index) ? `${WRONG} ${name}${said} BROKEN` : `${name}${said}`;
     choice.append(element("option", { value: index }, told));
@@ -36,6 +38,14 @@ function startStages() {
   byId("previous").addEventListener("click", () => goToStage(stage - 1));
   byId("next").addEventListener("click", () => goToStage(stage + 1));
   drawStage();
+}
+
+// A pass that only reorders changes the place of many values, where it moves a few.
+function doneBy(index) {
+  const { changes } = passOf(index);
+  const here = data.graph ? data.graph.stages[index] : { moved: 0 };
+  const only = here.moved && !Object.keys(SIGNS).some((kind) => here[kind].length);
+  return only ? `${here.moved} moved` : changes ? plural(changes, "change") : "nothing to do";
 }
 
 function drawStage() {
@@ -51,7 +61,7 @@ function drawStage() {
 
 function stageChips() {
   const pass = passOf(stage);
-  if (!pass) return [stage === 0 ? "The model before any pass." : "The program as it runs, with the costs of its plan."];
+  if (!pass) return [stage === 0 ? "The model before any pass." : foreseen ? "The program as it runs, with the costs of its plan." : "The program as it runs."];
   const here = data.graph ? data.graph.stages[stage] : null;
   const kinds = here ? Object.keys(SIGNS).filter((kind) => here[kind].length) : [];
   const chips = kinds.map((kind) => chip(kind, `${SIGNS[kind]}${here[kind].length} ${kind}`));
@@ -64,7 +74,7 @@ function endText() {
   const made = [element("h2", {}, "Compiled"), element("p", {}, data.passes.length ? `What ${plural(data.passes.length, "pass").replace("passs", "passes")} left, as it runs.` : "This program was compiled without passes.")];
   const list = element("ol", { class: "passlist" });
   data.passes.forEach((pass, index) => {
-    const told = element("li", {}, link(stageName(index + 1), () => goToStage(index + 1)), ` ${pass.changes ? plural(pass.changes, "change") : "nothing to do"}`);
+    const told = element("li", {}, link(stageName(index + 1), () => goToStage(index + 1)), ` ${doneBy(index + 1)}`);
     list.append(told);
   });
   return [...made, list];

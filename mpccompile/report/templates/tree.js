@@ -29,8 +29,8 @@ function row(key, level, name, cost, count) {
   made.append(
     name,
     element("span", { class: "count" }, count),
-    element("span", {}, sent ? bytes(sent) : "", bar(sent, larger(data.total), "sent")),
-    element("span", {}, cost.rounds ? String(cost.rounds) : "", bar(cost.rounds, data.total.rounds, "waits")),
+    element("span", {}, sent ? bytes(sent) : "", counted ? bar(sent, larger(data.total), "sent") : ""),
+    element("span", {}, cost.rounds ? String(cost.rounds) : "", counted ? bar(cost.rounds, data.total.rounds, "waits") : ""),
     element("span", { class: "time" }, time(cost)),
   );
   rows.set(key, made);
@@ -41,7 +41,8 @@ function moduleRow(module, level) {
   const name = element("span", { class: "name module" }, element("span", { class: "twist", "aria-hidden": "true" }, "\u25b8"));
   name.append(module.name || "the whole model");
   // Opening the outputs belongs to no operation, but to the whole.
-  const cost = module.path ? module : { ...module, bytes: data.total.bytes, rounds: data.total.rounds, predicted: data.total.predicted };
+  const { bytes: sent, rounds, predicted } = data.total;
+  const cost = module.path ? module : { ...module, bytes: sent, rounds, predicted, seconds: data.measured };
   const made = row(`m${module.path}`, level, name, cost, String(module.count));
   made.setAttribute("aria-expanded", "false");
   return made;
@@ -139,7 +140,7 @@ tree.addEventListener("keydown", (event) => {
 });
 
 function startTree() {
-  byId("time-head").textContent = data.measured === null ? "predicted" : "measured";
+  byId("time-head").textContent = data.measured !== null ? "measured" : foreseen ? "predicted" : "";
   tree.append(moduleRow(data.modules, 1));
   tree.firstElementChild.tabIndex = 0;
   // Down to the layers, which stay closed.

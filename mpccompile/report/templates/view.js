@@ -1,22 +1,40 @@
 // Zoom and pan of the graph: the pane scrolls, so that the browser does it smoothly; a drag scrolls it too.
-const view = { zoom: 1, dragged: false };
-const ZOOMS = { least: 0.05, most: 2, step: 1.25 };
+const view = { zoom: 1, dragged: false, turned: 0, at: null }; // how far the wheel was turned since the last frame
+const ZOOMS = { least: 0.05, readable: 0.3, most: 2, step: 1.25 };
 
 // Zooms; the point of the pane at `at` stays in place, its middle unless said.
 function setZoom(zoom, at) {
   const [x, y] = at || [pane.clientWidth / 2, pane.clientHeight / 2];
   const ratio = Math.min(ZOOMS.most, Math.max(ZOOMS.least, zoom)) / view.zoom;
-  const [left, top] = [(pane.scrollLeft + x) * ratio - x, (pane.scrollTop + y) * ratio - y];
+  const before = cornerInPane();
   view.zoom *= ratio;
   sizePicture();
-  [pane.scrollLeft, pane.scrollTop] = [left, top];
+  const after = cornerInPane();
+  pane.scrollLeft += after.x + (x - before.x) * ratio - x;
+  pane.scrollTop += after.y + (y - before.y) * ratio - y;
+}
+
+function cornerInPane() {
+  const [inner, around] = [picture.getBoundingClientRect(), pane.getBoundingClientRect()];
+  return { x: inner.left - around.left, y: inner.top - around.top };
 }
 
 function sizePicture() {
-  picture.setAttribute("viewBox", `0 0 ${graph.width} ${graph.height}`);
   picture.setAttribute("width", graph.width * view.zoom);
   picture.setAttribute("height", graph.height * view.zoom);
+  picture.classList.toggle("tiny", view.zoom < ZOOMS.readable);
   byId("zoom").textContent = `${Math.round(view.zoom * 100)} %`;
+}
+
+// Laying out text is most of what a frame of a zoom costs. With all of BERT-base open that of boxes a screen away from
+// sight, or too small to be read, is left out.
+const watcher = new IntersectionObserver((seen) => {
+  seen.forEach(({ target, isIntersecting }) => target.classList.toggle("afar", !isIntersecting));
+}, { root: pane, rootMargin: "100%" });
+
+function watchBoxes() {
+  watcher.disconnect();
+  graph.boxes.forEach(({ made }) => watcher.observe(made));
 }
 
 // As large as it is, or as wide as the pane if that can still be read.
@@ -41,7 +59,12 @@ pane.addEventListener("wheel", (event) => {
   if (!event.ctrlKey && !event.metaKey) return;
   event.preventDefault();
   const around = pane.getBoundingClientRect();
-  setZoom(view.zoom * Math.exp(-event.deltaY / 300), [event.clientX - around.left, event.clientY - around.top]);
+  if (!view.turned) requestAnimationFrame(() => {
+    setZoom(view.zoom * Math.exp(-view.turned / 300), view.at);
+    view.turned = 0;
+  });
+  view.turned += event.deltaY;
+  view.at = [event.clientX - around.left, event.clientY - around.top];
 }, { passive: false });
 
 // A finger scrolls the pane by itself.

@@ -51,9 +51,27 @@ def test_a_chart_is_the_same_each_time(measured, charts):
     assert {name: svg(figure) for name, figure in drawn(measured).items()} == charts
 
 
-def test_only_what_is_known_is_drawn(measured):
+def test_only_what_is_known_is_drawn_and_told(measured):
     less = replace(measured, spans=(), costs=(), agrees=None, expected=None)
     assert list(drawn(less)) == ["layers", "operations"]
+    rows = list(csv.DictReader(io.StringIO(table(less))))
+    assert {value for row in rows for name, value in row.items() if name.startswith("predicted")} == {""}
+    assert all(row["rounds"] for row in rows)
+    told = less.to_json()
+    for part in (*told["layers"], *told["operations"], told["total"]):
+        assert [part[f"predicted_{name}"] for name in ("bytes", "rounds", "seconds")] == [None] * 3
+    assert "predicted" not in page(less, {name: svg(figure) for name, figure in drawn(less).items()})
+
+
+def test_messages_that_nothing_tells_apart_are_called_so(measured, charts):
+    layers = tuple(replace(part, computing=part.seconds, wire=0.0) for part in measured.layers)
+    less = replace(measured, spans=(), layers=layers, total=replace(measured.total, wire=0.0))
+    drawn_so = {"layers": svg(drawn(less)["layers"])}
+    assert "computing and messages here" in texts(drawn_so["layers"])
+    assert {"computing", "messages here"}.isdisjoint(texts(drawn_so["layers"]))
+    assert {"computing", "messages here"} <= set(texts(charts["layers"]))
+    assert "which nothing tells apart" in page(less, drawn_so)
+    assert "which nothing tells apart" not in page(measured, charts)
 
 
 def test_many_layers_are_drawn_as_the_slowest_and_the_rest(measured):

@@ -14,12 +14,13 @@ function draw_timeline() {
   const online = spans.filter(span => span[KIND] !== PREPARE);
   const bounds = list => [Math.min(...list.map(span => span[BEGIN])), Math.max(...list.map(end))];
   const all = bounds(spans), call = online.length ? bounds(online) : all;
-  let [from, to] = call, grabbed = null;
+  let [from, to] = call, grabbed = null, chosen = null; // the lane that the keys chose
 
   const width = () => canvas.clientWidth - GUTTER;
   const x_of = time => GUTTER + (time - from) / (to - from) * width();
   const time_of = x => from + (x - GUTTER) / width() * (to - from);
-  const colour_of = span => span[KIND] === PREPARE ? data.idle : span[KIND] === WIRE ? data.line
+  const style = getComputedStyle(document.documentElement);
+  const colour_of = span => span[KIND] === PREPARE ? data.idle : span[KIND] === WIRE ? style.getPropertyValue("--wire")
     : data.colours[span[STATEMENT] < 0 ? "output" : data.statements[span[STATEMENT]][1]] || "#8b929c";
 
   function view(start, stop) {
@@ -38,13 +39,13 @@ function draw_timeline() {
   }
 
   function draw() {
-    const scale = window.devicePixelRatio || 1, style = getComputedStyle(document.documentElement);
+    const scale = window.devicePixelRatio || 1;
     canvas.width = canvas.clientWidth * scale;
     canvas.height = canvas.clientHeight * scale;
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     pen.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
     pen.font = "12px system-ui, sans-serif";
-    axis(style);
+    axis();
     pen.save();
     pen.beginPath();
     pen.rect(GUTTER, 0, width(), canvas.clientHeight);
@@ -58,9 +59,12 @@ function draw_timeline() {
     pen.restore();
     pen.fillStyle = style.getPropertyValue("--ink");
     data.lanes.forEach((name, place) => pen.fillText(name, 0, TOP + place * (LANE + GAP) + LANE / 2 + 4));
+    if (chosen === null) return;
+    pen.fillStyle = style.getPropertyValue("--focus");
+    pen.fillRect(x_of((from + to) / 2) - 1, TOP + chosen * (LANE + GAP) - 3, 2, LANE + 6);
   }
 
-  function axis(style) {
+  function axis() {
     const bottom = TOP + data.lanes.length * (LANE + GAP);
     const rough = (to - from) / Math.max(2, Math.floor(width() / 110)), power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map(each => each * power).find(each => each >= rough);
@@ -78,12 +82,15 @@ function draw_timeline() {
     return (time / unit).toFixed(Math.max(0, -Math.floor(Math.log10(step / unit)))) + " " + name;
   }
 
-  function tell(event) {
-    const box = canvas.getBoundingClientRect(), time = time_of(event.clientX - box.left);
-    const lane = Math.floor((event.clientY - box.top - TOP) / (LANE + GAP));
+  function point(event) {
+    const box = canvas.getBoundingClientRect();
+    tell(Math.floor((event.clientY - box.top - TOP) / (LANE + GAP)), time_of(event.clientX - box.left));
+  }
+
+  function tell(lane, time) {
     const near = (to - from) / width();
     const found = spans.filter(span => span[ROLE] === lane && span[BEGIN] - near <= time && time <= end(span) + near).pop();
-    told.textContent = found ? text_of(found) : "\u00a0";
+    told.textContent = found ? text_of(found) : chosen === null ? "\u00a0" : data.lanes[lane] + ": nothing";
   }
 
   function text_of(span) {
@@ -98,14 +105,22 @@ function draw_timeline() {
     call: () => view(...call), all: () => view(...all),
     in: () => zoom(0.5, (from + to) / 2), out: () => zoom(2, (from + to) / 2),
     left: () => view(from - (to - from) / 8, to - (to - from) / 8), right: () => view(from + (to - from) / 8, to + (to - from) / 8),
+    up: () => choose(chosen === null ? data.lanes.length - 1 : Math.max(0, chosen - 1)),
+    down: () => choose(chosen === null ? 0 : Math.min(data.lanes.length - 1, chosen + 1)),
   };
+  function choose(lane) {
+    chosen = lane;
+    draw();
+  }
   for (const button of document.querySelectorAll("[data-do]")) button.addEventListener("click", actions[button.dataset.do]);
-  const keys = {"+": "in", "=": "in", "-": "out", "0": "call", ArrowLeft: "left", ArrowRight: "right"};
+  const keys = {"+": "in", "=": "in", "-": "out", "0": "call", ArrowLeft: "left", ArrowRight: "right", ArrowUp: "up", ArrowDown: "down"};
   canvas.addEventListener("keydown", event => {
     if (!keys[event.key] || event.ctrlKey || event.metaKey) return;
     actions[keys[event.key]]();
+    if (chosen !== null) tell(chosen, (from + to) / 2);
     event.preventDefault();
   });
+  canvas.addEventListener("blur", () => choose(null));
   canvas.addEventListener("wheel", event => {
     // A wheel alone scrolls the page.
     if (!event.ctrlKey) return;
@@ -118,16 +133,16 @@ function draw_timeline() {
   });
   canvas.addEventListener("pointerup", () => { grabbed = null; });
   canvas.addEventListener("pointermove", event => {
-    if (!grabbed) return tell(event);
+    if (!grabbed) return point(event);
     const moved = (event.clientX - grabbed.x) / width() * (grabbed.to - grabbed.from);
     view(grabbed.from - moved, grabbed.to - moved);
   });
   canvas.addEventListener("pointerleave", () => { told.textContent = "\u00a0"; });
   window.addEventListener("resize", draw);
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  for (const query of ["(prefers-color-scheme: dark)", "print"]) window.matchMedia(query).addEventListener("change", draw);
 
   const legend = document.getElementById("legend");
-  for (const [name, colour] of [...Object.entries(data.colours), ["messages", data.line], ["randomness", data.idle]]) {
+  for (const [name, colour] of [...Object.entries(data.colours), ["messages", "var(--wire)"], ["randomness", data.idle]]) {
     const item = document.createElement("li"), swatch = document.createElement("i");
     swatch.style.background = colour;
     item.append(swatch, name);
