@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -60,6 +61,8 @@ class AnswerGenerator:
         self._run = run
         self._sources: dict[tuple[int, int], Package] = {}
         self._tokens: dict[tuple[int, int, int], Package] = {}
+        # Of folders: one that is replaced keeps its own, which the parties may have loaded.
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
 
     @property
@@ -214,7 +217,7 @@ class AnswerGenerator:
         return compiler.build(
             reader,
             first,
-            recipe.folder / f"{self.prefix}{folder or len(self.packages)}",
+            recipe.folder / f"{self.prefix}{folder or next(self._numbers)}",
             options=options,
             passes=recipe.passes,
             calibration=others,
