@@ -19,7 +19,7 @@ from mpccompile.errors import InputError, MpcCompileError, OptionError
 from mpccompile.generation.choices import Choices
 from mpccompile.generation.examples import filled, places_over
 from mpccompile.generation.generate import CALIBRATION_TOKENS, Recipe, Runner, takes
-from mpccompile.generation.requests import check_ids, check_options, check_padding, check_rows
+from mpccompile.generation.requests import check_ids, check_options, check_padding, check_rows, padding_of
 from mpccompile.generation.text import Text
 from mpccompile.options import Options
 
@@ -95,6 +95,11 @@ class AnswerGenerator:
     def start(self) -> int | None:
         """The token that answers start with, where nobody says another."""
         return self._recipe.setting("decoder_start_token_id")
+
+    @property
+    def padding(self) -> int | None:
+        """The id that sources are padded with, which a mask has to hide."""
+        return padding_of(self._recipe)
 
     def programs(self, rows: int) -> dict[str, Package]:
         """Return programs for one answer of up to ``rows`` new tokens, to sources up to as long as the longest example.
