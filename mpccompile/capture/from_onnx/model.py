@@ -158,7 +158,8 @@ def _arguments(graph: Graph) -> dict[str, str]:
     names: dict[str, str] = {}
     for value in graph.inputs:
         name = identifier(value.name)
-        while name in names:
+        # torch.export writes the names of inputs in small letters.
+        while name.lower() in {taken.lower() for taken in names}:
             name += "_"
         names[name] = value.name
     return names
