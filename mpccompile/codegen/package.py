@@ -130,7 +130,8 @@ def read(folder: Path, files: Sequence[str] = FILES) -> Package:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise PackageError("this is not a compiled package: it has no manifest.json", where=str(folder)) from error
+        what = "it has no manifest.json" if folder.is_dir() else "there is no such folder"
+        raise PackageError(f"this is not a compiled package: {what}", where=str(folder)) from error
     except (OSError, ValueError) as error:
         raise PackageError("manifest.json cannot be read", where=str(folder), hint="Compile again.") from error
     if not isinstance(manifest, dict):
