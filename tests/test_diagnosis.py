@@ -126,7 +126,8 @@ def test_a_graph_that_cannot_be_run_is_told_with_the_operation_that_fails(sample
     (it,) = diagnosis.broken
     assert it.what.startswith("broke the graph: RuntimeError: ")
     assert (it.stage, it.op, it.error) == ("add_a_bias_to_itself", "reshape", None)
-    assert it.module_path.startswith(LAYER)
+    assert it.module_path == "bert.pooler"
+    assert all(LAYER in text for text in it.edited)
     assert it.edited
     assert json.dumps(diagnosis.to_json(), allow_nan=False)
     assert diagnosis.stages[-1].name == "scale_and_scale_back"
