@@ -240,8 +240,6 @@ app.add_typer(bench.app, name="bench", rich_help_panel="This installation")
 
 def main() -> None:
     """Run the command; a mistake of the user's ends in one message."""
-    # Before numpy is imported: its small fits take a hundred times longer in threads that wait for busy cores.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # By default nothing would be cleaned up: the parties would notice, but their folder would stay.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     told = sys.unraisablehook

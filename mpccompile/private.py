@@ -130,10 +130,12 @@ class PrivateModel:
     def save_generator(self, folder: str | Path, tokens: int, **choices: Any) -> None:
         """Write a package of texts of up to ``tokens`` tokens, prompt included; the choice is ``selection`` alone.
 
+        Of a model with an encoder these are answers, of so many new tokens, to sources as long as the longest example.
+
         Raises:
             OptionError: If no example prompts were given, or the model has fewer positions.
         """
-        saved.write(self._generator_for(Choices.named(choices)).programs(tokens), Path(folder))
+        saved.write(self._generator_for(Choices.named(choices)), tokens, Path(folder))
 
     def compile_for(self, inputs: Mapping[str, Any] | Sequence[Any]) -> Package:
         """Compile for inputs of these shapes now, calibrating on them, and return the package."""

@@ -16,7 +16,7 @@ from mpccompile.capture.cached import HIDDEN, read_layers
 CHOSEN, EARLIER, LAST = "chosen", "earlier", "last"
 
 
-def _likeliest(model: Any, hidden: Tensor, position: Tensor) -> Tensor:
+def likeliest(model: Any, hidden: Tensor, position: Tensor) -> Tensor:
     """Return the likeliest tokens [B, 1] after a position [1], from hidden states [B, L, d]."""
     logits: Tensor = model.get_output_embeddings()(hidden.index_select(1, position))
     return logits.argmax(-1)
@@ -66,7 +66,7 @@ class ChooseToken(nn.Module):
             attention_mask: 1 where the cache is filled, and for the token itself: [B, L + 1].
             cache: Rows [B, H, L, D] by name, filled up to p.
         """
-        chosen = _likeliest(self.model, hidden, position_ids[0] - 1)
+        chosen = likeliest(self.model, hidden, position_ids[0] - 1)
         embedded = self.model.get_input_embeddings()(chosen)
         rows = read_layers(
             self.model, cache, inputs_embeds=embedded, position_ids=position_ids, attention_mask=attention_mask
@@ -93,7 +93,7 @@ class TellChosen(nn.Module):
             position_ids: The positions [1, n]; of a text of one new token that of the last hidden state.
             chosen: The tokens that were chosen before, [B, L, 1].
         """
-        last = {LAST: _likeliest(self.model, hidden, position_ids[0, -1:])}
+        last = {LAST: likeliest(self.model, hidden, position_ids[0, -1:])}
         return last if chosen is None else {EARLIER: chosen.index_select(1, position_ids[0]), **last}
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from mpccompile.capture.cached import cache_names, recording
 from mpccompile.errors import CaptureFailed
+
+if TYPE_CHECKING:
+    from transformers import EncoderDecoderCache
 
 CROSS = "cross_"
 """Begins the names of the keys and values of the source."""
@@ -85,29 +88,38 @@ class ReadAnswer(nn.Module):
             decoder_attention_mask: 1 where the cache is filled, and for the token itself: [B, L + 1].
             cache: Keys and values by name: [B, H, L, D] of the tokens, [B, H, S, D] of the sources.
         """
-        from transformers import DynamicCache, EncoderDecoderCache
-
-        own, rows = recording({name: value for name, value in cache.items() if not name.startswith(CROSS)})
-        across = DynamicCache()
-        for layer in range(len(self.model.decoder.block)):
-            key, value = cross_names(layer + 1)[-2:]
-            across.update(cache[key], cache[value], layer)
-        # What the encoder said is in the cache; only its shape is read here.
-        source = torch.zeros(*attention_mask.shape, self.model.config.d_model)
-        with _biased(self.model, position_ids[0], decoder_attention_mask.shape[1] - 1):
+        past, rows = past_of(self.model, cache)
+        with measured_from(self.model, position_ids[0], decoder_attention_mask.shape[1] - 1):
             logits: Tensor = self.model(
-                encoder_outputs=(source,),
+                encoder_outputs=(source_of(self.model, attention_mask),),
                 attention_mask=attention_mask,
                 decoder_input_ids=input_ids,
                 decoder_attention_mask=decoder_attention_mask,
-                past_key_values=EncoderDecoderCache(own, across),
+                past_key_values=past,
                 use_cache=True,
             ).logits[:, -1]
         return {"logits": logits, **rows}
 
 
+def past_of(model: Any, cache: dict[str, Tensor]) -> tuple[EncoderDecoderCache, dict[str, Tensor]]:
+    """Return a decoder's cache of these keys and values, and the dict that it notes each layer's new rows in."""
+    from transformers import DynamicCache, EncoderDecoderCache
+
+    own, rows = recording({name: value for name, value in cache.items() if not name.startswith(CROSS)})
+    across = DynamicCache()
+    for layer in range(len(model.decoder.block)):
+        key, value = cross_names(layer + 1)[-2:]
+        across.update(cache[key], cache[value], layer)
+    return EncoderDecoderCache(own, across), rows
+
+
+def source_of(model: Any, mask: Tensor) -> Tensor:
+    """Return a stand-in [B, S, d] for what the encoder said: that is in the cache, and only its shape is read."""
+    return torch.zeros(*mask.shape, model.config.d_model)
+
+
 @contextmanager
-def _biased(model: Any, position: Tensor, rows: int) -> Iterator[None]:
+def measured_from(model: Any, position: Tensor, rows: int) -> Iterator[None]:
     """Let a decoder measure distances from a public position [1], and not from the end of its cache of ``rows``."""
     owners = _position_owners(model)
     for owner in owners:

@@ -42,8 +42,8 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
             "--generate",
             min=2,
             metavar="TOKENS",
-            help="Make a package that writes texts of up to so many tokens, the prompt among them. Ranges are found on"
-            " the example input_ids, continued by the model itself.",
+            help="Make a package that writes texts of up to so many tokens, the prompt among them, or, of a T5, answers"
+            " of so many new ones. Ranges are found on the example input_ids, continued by the model itself.",
             show_default=False,
         ),
     ] = None,

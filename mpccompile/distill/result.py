@@ -53,7 +53,8 @@ class Distilled:
         """Copy the trained weights into a model of the student's architecture, and return it.
 
         ``mpccompile.compile(model, gelu=..., softmax=...)`` then needs neither the teacher nor the program. Tied
-        weights of the model stay tied; weights that the program does not read stay as they are.
+        weights of the model stay tied; weights that the program does not read stay as they are. What was trained on
+        resent hidden states resends them as it was trained: ``config.reuse_scale`` becomes the training's.
 
         Raises:
             DistillationError: If the model has no weight of a name, or one of another shape; it is left as it was.
@@ -71,6 +72,9 @@ class Distilled:
         with torch.no_grad():
             for name, weight in weights.items():
                 own[name].copy_(weight)
+        loss, config = self.config.text_loss, getattr(model, "config", None)
+        if loss.resent and config is not None:
+            config.reuse_scale = loss.scale
         return model
 
     def save(self, folder: str | Path) -> None:

@@ -1,44 +1,64 @@
-"""Generation as a folder: one program, or three, two of which have folders of their own in that of the first."""
+"""Generation as a folder: one program, or up to three, of which all but the first have folders of their own in it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mpccompile.capture.cached import HIDDEN
 from mpccompile.codegen import package as packages
+from mpccompile.errors import PackageError
+from mpccompile.generation.answer_reader import AnswerReader
+from mpccompile.generation.answers import START, AnswerGenerator
 from mpccompile.generation.closed_reader import ClosedReader
 from mpccompile.generation.reader import Reader
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from mpccompile.codegen.package import Package
+    from mpccompile.generation.generate import Runner
+    from mpccompile.generation.ways import AnyGenerator
 
-AnyReader = Reader | ClosedReader
+AnyReader = Reader | ClosedReader | AnswerReader
+START_FILE, _START = "answers.json", "decoder_start_token_id"
+"""Beside what reads a source: which token answers start with. All parties know it."""
 STEP, END = "step", "end"
 """Where what goes on by one token, and what tells of the text, stand beside what reads a token of the prompt."""
 
 
-def write(programs: Mapping[str, Package], folder: Path) -> None:
-    """Write the programs of a generation, each to its folder.
+def write(generator: AnyGenerator | AnyReader, tokens: int, folder: Path) -> None:
+    """Write the programs of texts of up to so many tokens, each to its folder.
 
     Raises:
-        PackageError: If that cannot be done.
+        OptionError: If no example prompts were given, or the model has fewer positions.
+        PackageError: If a folder cannot be written.
     """
-    for name, package in programs.items():
+    for name, package in generator.programs(tokens).items():
         packages.copy(package, folder / name)
+    if isinstance(generator, AnswerGenerator | AnswerReader):
+        (folder / START_FILE).write_text(json.dumps({_START: generator.start}) + "\n", encoding="utf-8")
 
 
-def reader_of(package: Package, run: Callable[[Package, dict[str, Tensor], int], list[Tensor]]) -> AnyReader:
+def reader_of(package: Package, run: Runner) -> AnyReader:
     """Return what continues prompts with a package, and with those in its folder.
 
     Raises:
         MpcCompileError: If the package reads no token.
         PackageError: If one in its folder is missing or damaged.
     """
+    if any(spec.name == START for spec in package.inputs):
+        return _answers_of(package, run)
     if HIDDEN not in dict(package.output.resident):
         return Reader(package, run)
     step, end = (packages.read(package.folder / name) for name in (STEP, END))
     return ClosedReader(package, step, end, run)
+
+
+def _answers_of(package: Package, run: Runner) -> AnswerReader:
+    step = packages.read(package.folder / STEP)
+    end = packages.read(package.folder / END) if HIDDEN in dict(package.output.resident) else None
+    try:
+        start = int(json.loads((package.folder / START_FILE).read_text(encoding="utf-8"))[_START])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PackageError(f"{START_FILE} cannot be read", where=str(package.folder), hint="Compile again.") from error
+    return AnswerReader(package, step, end, start, run)

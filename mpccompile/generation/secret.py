@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mpccompile.capture.cached import HIDDEN
 from mpccompile.capture.chosen import CHOSEN, ChooseToken, StartChoosing, TellAll, TellChosen
 from mpccompile.generation.examples import choices_of, continued
 from mpccompile.generation.generate import CALIBRATION_TOKENS
+from mpccompile.generation.telling import places_told, take_told, told_at_the_end
 from mpccompile.generation.unopened import Inputs, Unopened
 
 if TYPE_CHECKING:
@@ -52,15 +52,7 @@ class SecretGenerator(Unopened):
 
     def end(self, step: Package, length: int, new_tokens: int) -> tuple[nn.Module, Inputs, dict[str, float]]:
         """Return what picks the last token and tells all of them."""
-        (batch, rows, width) = next(spec.shape for spec in step.inputs if spec.name == HIDDEN)
-        example = {
-            HIDDEN: torch.randn(batch, rows, width, generator=torch.Generator().manual_seed(0)),
-            "position_ids": self.places(length, new_tokens),
-        }
-        if new_tokens > 1:
-            example[CHOSEN] = torch.zeros(batch, rows, 1)
-        limits = {name: limit for name, limit in step.output.resident if name in example}
-        return TellChosen(self._recipe.model), example, limits
+        return TellChosen(self._recipe.model), *told_at_the_end(step, length, new_tokens)
 
     def whole_end(self, step: Package, rows: int) -> tuple[nn.Module, Inputs, dict[str, float]]:
         """Return what tells all tokens there can be: a step of each was taken by then."""
@@ -69,13 +61,8 @@ class SecretGenerator(Unopened):
 
     def places(self, length: int, new_tokens: int) -> Tensor:
         """Return the positions of the tokens that were chosen; if there were none, that of the last hidden state."""
-        return torch.arange(length if new_tokens > 1 else length - 1, length + new_tokens - 1).unsqueeze(0)
+        return places_told(length, new_tokens)
 
     def tell(self, text: Text, outcome: list[Tensor]) -> None:
         """Take the ids up to where the text ends, which only the client sees."""
-        *earlier, last = outcome
-        ids = torch.cat([*(chosen.squeeze(-1) for chosen in earlier), last], 1).round().long()
-        for chosen in ids.unbind(1):
-            if text.ended:
-                return
-            text.take(chosen)
+        take_told(text, outcome)

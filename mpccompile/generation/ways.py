@@ -9,11 +9,12 @@ from mpccompile.generation.answers import AnswerGenerator
 from mpccompile.generation.generate import Generator, Recipe, Runner
 from mpccompile.generation.reuse import ReuseGenerator
 from mpccompile.generation.secret import SecretGenerator
+from mpccompile.generation.secret_answers import SecretAnswerGenerator
 
 if TYPE_CHECKING:
     from mpccompile.generation.choices import Choices
 
-AnyGenerator = Generator | ReuseGenerator | SecretGenerator | AnswerGenerator
+AnyGenerator = Generator | ReuseGenerator | SecretGenerator | AnswerGenerator | SecretAnswerGenerator
 
 
 class Ways:
@@ -50,7 +51,7 @@ class Ways:
                     where="option generation",
                     hint="Leave the option out.",
                 )
-            return AnswerGenerator
+            return SecretAnswerGenerator if choices.selection == "secret" else AnswerGenerator
         if reuse:
             return ReuseGenerator
         return SecretGenerator if choices.selection == "secret" else Generator

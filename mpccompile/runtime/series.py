@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 from mpccompile.errors import MpcCompileError
@@ -177,7 +178,8 @@ def _grow(
     best = math.inf
     for harmonics in (count for count in HARMONICS if count <= most_harmonics):
         for ridge in RIDGES:
-            series = _least_squares(name, region, harmonics, weight, ridge)
+            with _BLAS.limit(limits=1, user_api="blas"):
+                series = _least_squares(name, region, harmonics, weight, ridge)
             if series.error <= tolerance:
                 return series
             best = min(best, series.error)
@@ -203,6 +205,8 @@ def expect_range(name: str, low: float, high: float) -> None:
         )
 
 
+_BLAS = ThreadpoolController()
+"""A fit is too small for several threads: on two busy cores they wait for each other, ten times as long as it takes."""
 RIDGES = (1e-10, 1e-8, 1e-6, 1e-4)
 """Weights of the coefficients' size in the fit, tried in turn: a free extension's coefficients reach 1e6 and multiply
 the rounding of the dealt waves by as much."""

@@ -174,6 +174,15 @@ def test_training_brings_hidden_states_to_the_embeddings_and_finds_the_tokens(fo
         torch.testing.assert_close(loaded(input_ids=text).logits, found, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("resent", "kept"), [(1, 0.5), (0, 2.0)])
+def test_a_model_resends_as_it_was_trained(resent, kept):
+    model = merged_of()
+    config = replace(PLAIN, text=Stage(1, 1e-3), text_loss=TextLoss(resent=resent, scale=0.5))
+    result = trained(program_of(model), config=config)
+    model.config.reuse_scale = 2.0
+    assert result.load_into(model).config.reuse_scale == kept
+
+
 @pytest.mark.parametrize("stop", [2, 5, 7])
 def test_a_run_goes_on_bit_for_bit(tmp_path, monkeypatch, stop):
     student = program_of(merged_of())

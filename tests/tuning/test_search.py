@@ -35,7 +35,7 @@ class Model:
 
     def seconds(self, moves):
         self.prices.append(moves)
-        return Seconds(10 - sum(self.saved[move] for move in moves), 0.0, 0.0, 0.0)
+        return Seconds(10 - sum(self.saved[move] for move in moves), 0.0, 0.0, 0.0, 0.0)
 
 
 def verdicts(found):
@@ -77,7 +77,7 @@ def test_what_saves_nothing_is_not_run():
 def test_savings_that_do_not_add_up_are_noticed():
     class Shared(Model):
         def seconds(self, moves):
-            return Seconds(10 - max((self.saved[move] for move in moves), default=0), 0.0, 0.0, 0.0)
+            return Seconds(10 - max((self.saved[move] for move in moves), default=0), 0.0, 0.0, 0.0, 0.0)
 
     found = run(Shared({A: 3.0, B: 2.0}, {A: 0.0, B: 0.0}), (A, B), 1.0)
     assert verdicts(found) == {A: TAKEN, B: SAVES_NOTHING}
