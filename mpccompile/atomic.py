@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -38,7 +39,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def filling(folder: Path) -> Iterator[Path]:
     """Yield an empty folder to write files to, which go to ``folder`` when all of them are there.
 
-    Where anything fails before, what was in ``folder`` stays as it was, and a folder that was made for them is gone.
+    Folders among them take the place of those of the same name. Where anything fails before, what was in ``folder``
+    stays as it was, and a folder that was made for them is gone.
 
     Raises:
         OSError: As it comes.
@@ -49,8 +51,12 @@ def filling(folder: Path) -> Iterator[Path]:
         # In the folder itself: it may be on a disk of its own.
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
             yield Path(temporary)
-            for file in sorted(Path(temporary).iterdir()):
-                file.replace(folder / file.name)
+            for place in sorted(Path(temporary).iterdir()):
+                target = folder / place.name
+                if place.is_dir() and target.is_dir():
+                    # A folder takes the place of an empty one only.
+                    shutil.rmtree(target)
+                place.replace(target)
     except BaseException:
         for place in made:
             # One that holds something else by now stays.
