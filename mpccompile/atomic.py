@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -31,6 +33,36 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
         raise
     _sync(target.parent)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder to write files to, which go to ``folder`` when all of them are there.
+
+    Folders among them take the place of those of the same name. Where anything fails before, what was in ``folder``
+    stays as it was, and a folder that was made for them is gone.
+
+    Raises:
+        OSError: As it comes.
+    """
+    made = [place for place in (folder.absolute(), *folder.absolute().parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # In the folder itself: it may be on a disk of its own.
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
+            yield Path(temporary)
+            for place in sorted(Path(temporary).iterdir()):
+                target = folder / place.name
+                if place.is_dir() and target.is_dir():
+                    # A folder takes the place of an empty one only.
+                    shutil.rmtree(target)
+                place.replace(target)
+    except BaseException:
+        for place in made:
+            # One that holds something else by now stays.
+            with suppress(OSError):
+                place.rmdir()
+        raise
 
 
 def _sync(path: Path) -> None:

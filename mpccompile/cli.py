@@ -10,10 +10,11 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -243,6 +244,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     told = sys.unraisablehook
     sys.unraisablehook = partial(_not_lost, told)
+    show_warning = warnings.showwarning
+    warnings.showwarning = partial(_warn, show_warning)
     code: int | str | None
     try:
         app()
@@ -260,8 +263,16 @@ def main() -> None:
         _explain(error)
         code = 1
     finally:
-        sys.unraisablehook = told
+        sys.unraisablehook, warnings.showwarning = told, show_warning
     _leave(code)
+
+
+def _warn(told: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Tell a warning to the user as a sentence; what warns programmers keeps its place in the source."""
+    if category is UserWarning:
+        typer.echo(f"warning: {message}", err=True)
+    else:
+        told(message, category, *place)
 
 
 AGAIN_SECONDS = 0.05

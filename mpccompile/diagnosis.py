@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from mpccompile import compiler
 from mpccompile.codegen.graphs import CAPTURED, stage_names
 from mpccompile.errors import MpcCompileError
-from mpccompile.ir.differences import Values, first_difference, relative_error, values_of
+from mpccompile.ir.differences import Values, first_difference, first_failure, relative_error, values_of
 from mpccompile.ir.program import Program, origin_of
 from mpccompile.ir.secrecy import infer
 from mpccompile.ir.text import line_of, name_of
@@ -205,6 +205,10 @@ class _Trial:
         except Exception as error:  # noqa: BLE001 - whatever a broken graph raises is what is looked for
             return None, Broken(self.name, f"broke the graph: {type(error).__name__}: {error}")
         wrong = {index: gap for index, gap in enumerate(_gaps(after)) if gap > TOLERANCE}
+        failure = first_failure(self.before, after) if inf in wrong.values() else None
+        if failure is not None:
+            place, said = failure
+            return after, self._located(f"broke the graph: {said}", after, place, text)
         if not wrong or not self.exact:
             return after, None
         worst = max(wrong, key=lambda index: wrong[index])
@@ -239,6 +243,9 @@ def _largest_gap(program: Program) -> float:
 
 
 def _gaps(program: Program) -> list[float]:
-    with torch.no_grad():
-        answers = program.module(*program.example_inputs)
+    try:
+        with torch.no_grad():
+            answers = program.module(*program.example_inputs)
+    except Exception:  # noqa: BLE001 - whatever a broken graph raises is what is looked for
+        return [inf for _ in program.reference]
     return [relative_error(answer, known) for answer, known in zip(answers, program.reference, strict=True)]

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from mpccompile.atomic import replacing
+from mpccompile.atomic import filling, replacing
 
 
 def test_what_is_written_takes_the_place_of_what_was(tmp_path):
@@ -57,3 +57,27 @@ def test_a_pipe_is_written_as_it_is(tmp_path):
     with replacing(tmp_path / "pipe") as place:
         assert place == tmp_path / "pipe"
     assert list(tmp_path.iterdir()) == [tmp_path / "pipe"]
+
+
+def test_a_folder_is_filled_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "new" / "folder"
+
+    def fill():
+        with filling(folder) as place:
+            (place / "file").write_text("half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space"):
+        fill()
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_in_it_takes_the_place_of_an_earlier_one(tmp_path):
+    for text in ("one", "two"):
+        with filling(tmp_path / "folder") as place:
+            (place / "file").write_text(text)
+            (place / "step").mkdir()
+            (place / "step" / text).write_text(text)
+    folder = tmp_path / "folder"
+    assert {each.relative_to(folder).as_posix() for each in folder.rglob("*")} == {"file", "step", "step/two"}
+    assert (folder / "file").read_text() == "two"

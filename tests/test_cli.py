@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +182,23 @@ def test_an_interrupt_that_python_drops_ends_it_all_the_same(name, code):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=25)
     assert done.returncode == code
     assert "Exception ignored" not in done.stderr
+
+
+def test_a_warning_is_a_sentence(call, monkeypatch):
+    def warn(*_arguments, **_options):
+        warnings.warn("ranges are wide", UserWarning, stacklevel=1)
+        return Finished()
+
+    @dataclass
+    class Finished:
+        answers: int = 1
+
+    monkeypatch.setattr("mpccompile.demo.run.run_demo", warn)
+    shown = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert call("demo") == (0, "", "warning: ranges are wide\n")
+    assert warnings.showwarning is shown
 
 
 def test_a_mistake_of_ours_asks_for_a_report(call, monkeypatch):

@@ -8,8 +8,12 @@ import pytest
 import torch
 
 import mpccompile
+from mpccompile.capture.from_torch import capture
+from mpccompile.errors import PassFailed
 from mpccompile.ir import ops
 from mpccompile.ir.edit import edited
+from mpccompile.lowering.lower import lower
+from mpccompile.passes.driver import run_passes
 from tests import models
 
 LAYER = "bert.encoder.layer.1"
@@ -61,6 +65,16 @@ def stumble(program):
     raise KeyError(program.name)
 
 
+def add_a_bias_to_itself(program):
+    """Leave a value of another shape, which a later operation cannot take."""
+    edit = edited(program)
+    for node in edit.nodes:
+        if node.target is ops.add and at(node, f"{LAYER}.attention"):
+            (bias,) = [each for each in edit.nodes if str(each.target).endswith("layer.1.output.dense.bias")]
+            edit.change(node, x=bias, y=bias)
+    return edit.done()
+
+
 def spoil_a_weight_in_place(program):
     """Change what it was given, which no later comparison with it can tell."""
     edit = edited(program)
@@ -105,6 +119,21 @@ def test_the_pass_and_the_operation_are_named(sample, broken, module, op):
     assert it.after in it.edited
     assert f"%{it.node} = {op} at {module}" in diagnosis.text()
     assert [stage.name for stage in diagnosis.stages if stage.broke] == [broken.__name__]
+
+
+def test_a_graph_that_cannot_be_run_is_told_with_the_operation_that_fails(sample):
+    diagnosis = found(sample, add_a_bias_to_itself, scale_and_scale_back)
+    (it,) = diagnosis.broken
+    assert it.what.startswith("broke the graph: RuntimeError: ")
+    assert (it.stage, it.op, it.error) == ("add_a_bias_to_itself", "reshape", None)
+    assert it.module_path == "bert.pooler"
+    assert all(LAYER in text for text in it.edited)
+    assert it.edited
+    assert json.dumps(diagnosis.to_json(), allow_nan=False)
+    assert diagnosis.stages[-1].name == "scale_and_scale_back"
+    assert not diagnosis.stages[-1].broke
+    with pytest.raises(PassFailed, match=r"The pass add_a_bias\w+ broke the graph: %\w+ fails with IndexError"):
+        run_passes(lower(capture(*sample)), [add_a_bias_to_itself])
 
 
 def test_others_are_judged_without_the_broken_one(sample):

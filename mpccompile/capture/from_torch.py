@@ -51,7 +51,8 @@ def capture(model: nn.Module, inputs: Mapping[str, Any] | Sequence[Any], options
         The program: placeholders, weights, ATen calls and one output, all with ``meta["val"]`` and ``meta["origin"]``.
 
     Raises:
-        CaptureFailed: If the model cannot be exported, changes its state, or returns something else than tensors.
+        CaptureFailed: If the model cannot be exported, changes its state, or returns something else than tensors that
+            depend on its inputs.
         OptionError: If ``secret`` or ``public`` name an input that is not given.
     """
     options = options or Options()
@@ -70,6 +71,7 @@ def capture(model: nn.Module, inputs: Mapping[str, Any] | Sequence[Any], options
     program = _program(module, exported, kept, tensors, secrecy).with_changes(name=type(model).__name__)
     if options.embedding == "public":
         program = program.with_changes(secret_attributes=program.secret_attributes - _looked_up(program))
+    _check_outputs(program)
     _check_agreement(program)
     return program
 
@@ -94,6 +96,12 @@ def _by_name(model: nn.Module, inputs: Mapping[str, Any] | Sequence[Any]) -> dic
                 f"Input {name!r} is a {type(value).__name__}",
                 where=f"input {name}",
                 hint="Give tensors; None, a number or a bool is baked in.",
+            )
+        if isinstance(value, Tensor) and not value.numel():
+            raise CaptureFailed(
+                f"Input {name!r} has no elements: its shape is {list(value.shape)}",
+                where=f"input {name}",
+                hint="Give each dim a size of 1 or more.",
             )
     if not any(isinstance(value, Tensor) for value in given.values()):
         raise CaptureFailed("No input is a tensor", hint="Give example inputs, such as a tokenizer's output.")
@@ -302,6 +310,22 @@ def _looked_up(program: Program) -> set[str]:
         for node in program.graph.nodes
         if node.op == "get_attr" and weight_data(module, node).data_ptr() in tables
     }
+
+
+def _check_outputs(program: Program) -> None:
+    """Refuse what is no answer: a weight, whatever is made of it, and what all parties know."""
+    given, secret = set[fx.Node](), infer(program)
+    for node in program.graph.nodes:
+        if node.op == "placeholder" or given.intersection(node.all_input_nodes):
+            given.add(node)
+    for key, node in zip(program.output.keys, program.graph.output_node().all_input_nodes, strict=False):
+        known = secret[node] is not Secrecy.SECRET
+        if known or node not in given:
+            raise CaptureFailed(
+                f"The output {key} is made of {'public values' if known else 'weights'} alone",
+                where=str(origin_of(node)),
+                hint="Leave it out of what the model returns.",
+            )
 
 
 def _check_agreement(program: Program) -> None:

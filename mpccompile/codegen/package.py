@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mpccompile.atomic import filling
 from mpccompile.codegen import graphs
 from mpccompile.codegen.emit import Statement, identifier
 from mpccompile.codegen.emit_crypten import emit_crypten
@@ -83,23 +85,26 @@ def write(program: Program, sites: Mapping[str, Site], options: Options, folder:
     """
     secret, public = _weights(program)
     description = _description(program, secret, public, options)
+    if options.target == "crypten":
+        written = Rehearsed(emit_crypten(program, options), Plan((), (), 0), None)
+    else:
+        written = rehearse(program, sites, ProgramDescription.from_json(description), public)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if options.target == "crypten":
-            written = Rehearsed(emit_crypten(program, options), Plan((), (), 0), None)
-        else:
-            written = rehearse(program, sites, ProgramDescription.from_json(description), public)
-        (folder / "model.py").write_text(written.emitted.source, encoding="utf-8")
-        save_file(secret, folder / "weights.safetensors")
-        save_file(public, folder / "constants.safetensors")
-        _write_json(folder / "plan.json", _plan_json(written.plan))
-        (folder / graphs.FILE).write_text(graphs.to_json(program, written), encoding="utf-8")
-        manifest = _manifest(program, description, written, options)
-        manifest["sha256"] = {name: _digest(folder / name) for name in (*FILES, graphs.FILE)}
-        manifest["sha256"]["manifest"] = _manifest_digest(manifest)
-        _write_json(folder / "manifest.json", manifest)
+        with filling(folder) as place:
+            (place / "model.py").write_text(written.emitted.source, encoding="utf-8")
+            save_file(secret, place / "weights.safetensors")
+            save_file(public, place / "constants.safetensors")
+            _write_json(place / "plan.json", _plan_json(written.plan))
+            (place / graphs.FILE).write_text(graphs.to_json(program, written), encoding="utf-8")
+            manifest = _manifest(program, description, written, options)
+            manifest["sha256"] = {name: _digest(place / name) for name in (*FILES, graphs.FILE)}
+            manifest["sha256"]["manifest"] = _manifest_digest(manifest)
+            _write_json(place / "manifest.json", manifest)
     except OSError as error:
         raise PackageError(f"the package cannot be written ({error.strerror})", where=str(folder)) from error
+    except SafetensorError as error:
+        # What it says of a full disk.
+        raise PackageError(f"the weights cannot be written ({error})", where=str(folder)) from error
     return read(folder)
 
 
@@ -125,7 +130,8 @@ def read(folder: Path, files: Sequence[str] = FILES) -> Package:
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise PackageError("this is not a compiled package: it has no manifest.json", where=str(folder)) from error
+        what = "it has no manifest.json" if folder.is_dir() else "there is no such folder"
+        raise PackageError(f"this is not a compiled package: {what}", where=str(folder)) from error
     except (OSError, ValueError) as error:
         raise PackageError("manifest.json cannot be read", where=str(folder), hint="Compile again.") from error
     if not isinstance(manifest, dict):
@@ -188,7 +194,8 @@ def copy(package: Package, folder: Path) -> None:
         PackageError: If that cannot be done.
     """
     try:
-        shutil.copytree(package.folder, folder, dirs_exist_ok=True)
+        with filling(folder) as place:
+            shutil.copytree(package.folder, place, dirs_exist_ok=True)
     except (OSError, shutil.Error) as error:
         raise PackageError("the package cannot be saved", where=str(folder), hint=str(error)) from error
 

@@ -139,7 +139,8 @@ def _write(diagnosis: Diagnosis, options: Options, output: Path) -> None:
         except MpcCompileError:
             raise
         except Exception as error:
-            raise PassFailed(f"what the pass left cannot be drawn ({type(error).__name__}: {error})") from error
+            first = (str(error).strip().splitlines() or [""])[0]
+            raise PassFailed(f"what the pass left cannot be drawn ({type(error).__name__}: {first})") from error
         source = (package.folder / "model.py").read_text(encoding="utf-8")
         value: dict[str, Any] = picture(package, source, packages.read_graphs(package.folder))
     value |= {"broken": diagnosis.broken_json(), "drawn": diagnosis.drawn}

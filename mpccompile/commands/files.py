@@ -128,7 +128,7 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
     try:
         # Of an .npy file it returns the array itself, which is no context manager; what it cannot read it leaves open.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            tensors = {name: torch.from_numpy(np.ascontiguousarray(file[name])) for name in file.files}
+            tensors = {name: torch.from_numpy(np.asarray(file[name], order="C")) for name in file.files}
     except FileNotFoundError as error:
         raise InputError("there is no such file", where=str(path)) from error
     except Exception as error:

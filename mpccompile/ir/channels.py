@@ -69,6 +69,8 @@ def unviewed(value: object) -> object:
 def channel_numbers(source: fx.Node) -> Tensor:
     """Return the channel of each element of a value: along dim 1 of a convolution's, along the last of any other."""
     shape = shape_of(source)
+    if not shape:
+        return torch.tensor(0)
     dim = _FILTERS_DIM if is_call(source, ops.conv2d) else len(shape) - 1
     numbers = torch.arange(shape[dim])
     return numbers.reshape(-1, *(1,) * (len(shape) - dim - 1)).expand(shape)

@@ -67,6 +67,30 @@ def values_of(program: Program) -> Values:
     return values
 
 
+def first_failure(before: Program, after: Program) -> tuple[Difference, str] | None:
+    """Find the call of ``after`` that cannot be computed, and what it says; None where all of them can.
+
+    What it is compared with is left out: its operands may be wrong before it.
+    """
+    reached: list[fx.Node] = []
+
+    class Tracker(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> object:
+            reached.append(n)
+            return super().run_node(n)
+
+    try:
+        with torch.no_grad():
+            Tracker(after.module).run(*after.example_inputs)
+    except Exception as error:  # noqa: BLE001 - whatever a broken graph raises is what is looked for
+        node = reached[-1]
+        behind = _suspects([node], {}, 0.0)
+        edited = tuple(each for each in after.graph.nodes if each in behind and _is_edited(each, before, after))
+        said = (str(error).strip().splitlines() or [""])[0]
+        return Difference(node, "", float("inf"), edited), f"{type(error).__name__}: {said}"
+    return None
+
+
 def first_difference(
     before: Program, after: Program, old: Values, wrong: Iterable[int], tolerance: float
 ) -> Difference | None:

@@ -21,7 +21,7 @@ def lower_linear(site: Site, x: fx.Node, weight: fx.Node, bias: fx.Node | None =
 
 @lowers(aten.matmul.default, aten.mm.default, aten.bmm.default)
 def lower_matmul(site: Site, x: fx.Node, y: fx.Node) -> fx.Node:
-    """A product with a 2-d weight is a linear; any other is a matmul."""
+    """A product with a secret 2-d weight is a linear; any other is a matmul."""
     weight = as_weight(site, y)
     return site.call(ops.matmul, x, y) if weight is None else _linear(site, x, weight, None)
 
@@ -38,24 +38,24 @@ def lower_addmm(site: Site, bias: fx.Node, x: fx.Node, y: fx.Node, *, beta: floa
 
 
 def _linear(site: Site, x: fx.Node, weight: fx.Node, bias: fx.Node | None) -> fx.Node:
+    if not site.is_secret(weight):
+        answer = site.call(ops.matmul, x, site.call(ops.permute, weight, (1, 0)))
+        return answer if bias is None else total(site, answer, bias)
     return site.call(ops.linear, x, weight) if bias is None else site.call(ops.linear, x, weight, bias)
 
 
 def as_weight(site: Site, y: fx.Node) -> fx.Node | None:
-    """Return the [out, in] weight whose transpose ``y`` [in, out] is; None where it is no weight.
+    """Return the [out, in] weight whose transpose ``y`` [in, out] is; None where it is no weight, or public.
 
     A weight stored as [in, out], as GPT-2's are, is stored anew the other way round.
     """
-    if len(site.shape(y)) != 2:  # noqa: PLR2004 - a matrix
+    if len(site.shape(y)) != 2 or not site.is_secret(y):  # noqa: PLR2004 - a matrix
         return None
     if is_call(y, ops.permute) and isinstance(y.args[0], fx.Node) and y.args[0].op == "get_attr":
         return y.args[0]
     if y.op != "get_attr":
         return None
-    name = f"{y.target}_transposed"
-    if not site.is_secret(y):
-        return site.constant(name, weight_data(site.module, y).t().contiguous())
-    return site.weight(name, lambda: _transposed(weight_data(site.module, y)), [y])
+    return site.weight(f"{y.target}_transposed", lambda: _transposed(weight_data(site.module, y)), [y])
 
 
 def _transposed(weight: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from mpccompile import debugging
 from mpccompile.errors import MpcCompileError, PassFailed
 from mpccompile.ir.cost import total_cost
-from mpccompile.ir.differences import first_difference, relative_error, values_of
+from mpccompile.ir.differences import first_difference, first_failure, relative_error, values_of
 from mpccompile.ir.edit import NOTE, EditLog
 from mpccompile.ir.program import PassRecord, Program, origin_of
 from mpccompile.ir.snapshot import snapshot
@@ -163,8 +163,11 @@ def _gate(name: str, before: Program, after: Program, *, compare: bool) -> None:
         raise PassFailed(f"The pass {name} broke the graph: {error.what}", where=error.where) from error
     if not compare:
         return
-    with torch.no_grad():
-        answers = after.module(*after.example_inputs)
+    try:
+        with torch.no_grad():
+            answers = after.module(*after.example_inputs)
+    except Exception as error:
+        raise _cannot_run(name, before, after) from error
     triples = zip(after.output.keys, answers, after.reference, strict=True)
     for index, (key, answer, reference) in enumerate(triples):
         gap = relative_error(answer, reference)
@@ -175,3 +178,13 @@ def _gate(name: str, before: Program, after: Program, *, compare: bool) -> None:
                 where="" if found is None else str(origin_of(found.node)),
                 hint="" if found is None else f"%{found.node.name} is the first value that differs.",
             )
+
+
+def _cannot_run(name: str, before: Program, after: Program) -> PassFailed:
+    failure = first_failure(before, after)
+    if failure is None:
+        return PassFailed(f"The pass {name} broke the graph: it cannot be run")
+    place, said = failure
+    return PassFailed(
+        f"The pass {name} broke the graph: %{place.node.name} fails with {said}", where=str(origin_of(place.node))
+    )

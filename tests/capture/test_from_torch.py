@@ -238,6 +238,30 @@ def test_a_model_with_randomness_is_refused():
         capture(Returning(lambda x: x + torch.rand(2)), {"x": torch.ones(2)})
 
 
+class Revealing(nn.Module):
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.layer, self.what = nn.Linear(4, 3), what
+
+    def forward(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        weight = self.layer.weight
+        beside = {"weight": weight, "product": weight @ weight.T, "shape": torch.ones(x.shape), "mask": attention_mask}
+        return self.layer(x), beside[self.what] * 2
+
+
+@pytest.mark.parametrize("what", ["weight", "product", "shape", "mask"])
+def test_an_output_that_nothing_secret_of_the_clients_goes_into_is_refused(what):
+    inputs = {"x": torch.ones(2, 4), "attention_mask": torch.ones(2, 4)}
+    of = "weights" if what in {"weight", "product"} else "public values"
+    with pytest.raises(CaptureFailed, match=rf"The output 1 is made of {of} alone.*Leave it out"):
+        capture(Revealing(what), inputs)
+
+
+def test_an_input_without_elements_is_refused():
+    with pytest.raises(CaptureFailed, match=r"Input 'input' has no elements: its shape is \[0, 8\].*size of 1"):
+        capture(mlp()[0], {"input": torch.zeros(0, 8)})
+
+
 def test_half_precision_is_refused():
     with pytest.raises(CaptureFailed, match=r"0.weight is bfloat16.*model.float\(\)"):
         capture(mlp()[0].to(torch.bfloat16), mlp()[1])

@@ -65,3 +65,11 @@ def test_inputs_may_have_the_names_of_an_onnx_file(tmp_path):
     assert set(files.read_inputs(tmp_path / "x.npz", renamed)) == {"input_1", "other.1"}
     np.savez(tmp_path / "x.npz", **{"input.1": np.zeros(2), "input_1": np.ones(2)})
     assert files.read_inputs(tmp_path / "x.npz", renamed)["input_1"].tolist() == [1, 1]
+
+
+def test_an_array_of_one_number_keeps_its_shape(tmp_path):
+    np.savez(tmp_path / "inputs.npz", x=np.float32(3), columns=np.ones((2, 3), order="F"))
+    assert {name: tuple(value.shape) for name, value in files.read_arrays(tmp_path / "inputs.npz").items()} == {
+        "x": (),
+        "columns": (2, 3),
+    }

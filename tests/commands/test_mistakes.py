@@ -117,7 +117,7 @@ def call(monkeypatch, capfd, place):
     ("line", "code", "told"),
     [
         ("run text --input inputs.npz", 1, "this is a file, and not the folder of a package at text"),
-        ("run nowhere --input inputs.npz", 1, "this is not a compiled package"),
+        ("run nowhere --input inputs.npz", 1, "this is not a compiled package: there is no such folder"),
         ("run folder --input inputs.npz", 1, "this is not a compiled package"),
         ("run edited --input inputs.npz", 1, "model.py is not the file that was compiled"),
         ("run listed --input inputs.npz", 1, "manifest.json is damaged"),

@@ -46,11 +46,15 @@ def test_products_of_two_values_are_matmuls():
     )
 
 
-def test_a_product_with_a_public_table_is_a_linear():
+def test_a_product_with_a_public_table_is_a_matmul():
     table = seeded(3, 4)
     program = lowered(lambda x: x @ table, X)
-    assert calls(program) == {"linear": 1}
+    assert calls(program) == {"matmul": 1}
     assert not program.secret_attributes
+    bias = seeded(4)
+    assert calls(lowered(lambda x, b: torch.addmm(b, x, table), X, b=bias)) == {"matmul": 1, "add": 1}
+    weighed = lowered(lambda x, b: functional.linear(x, table.t().contiguous(), b), X, b=bias)
+    assert calls(weighed) == {"matmul": 1, "add": 1}
 
 
 def test_scaled_sums_of_products():

@@ -42,6 +42,11 @@ def test_the_scale_goes_into_weight_and_bias():
     assert len(result.secret_attributes) == 2
 
 
+def test_a_single_number_is_scaled_as_it_is():
+    b = Builder()
+    unchanged(fold_scales, b.program(b.call(ops.mul, b.input("x", torch.tensor(3.0)), 2.0)))
+
+
 def test_only_the_channels_that_are_scaled_change():
     b = Builder()
     x = b.input("x", values(2, 6, 4))

@@ -150,7 +150,8 @@ def _compute(node: Node, binding: Binding) -> None:
     operator = OPERATORS[node.op]
     operands = [binding.held(name) for name in node.inputs]
     kind = _kind(operator, operands)
-    site = Site(node, tuple(map(_known, operands)), tuple(map(_stored, operands)), binding.opset)
+    stored = tuple(_stored(held, place in operator.sizes) for place, held in enumerate(operands))
+    site = Site(node, tuple(map(_known, operands)), stored, binding.opset)
     results = _evaluated(operator, site, [None if held is None else held.data for held in operands])
     names = tuple(binding.names.get(name, name) for name in node.inputs)
     for name, result in zip(node.outputs, results, strict=False):
@@ -173,8 +174,10 @@ def _known(held: Held | None) -> Array | None:
     return held.data.numpy() if held is not None and held.kind is Kind.KNOWN else None
 
 
-def _stored(held: Held | None) -> Array | None:
-    return held.data.numpy() if held is not None and held.kind is Kind.WEIGHT and held.data.numel() == 1 else None
+def _stored(held: Held | None, is_size: bool) -> Array | None:
+    if held is None or held.kind is not Kind.WEIGHT:
+        return None
+    return held.data.numpy() if is_size or held.data.numel() == 1 else None
 
 
 def _evaluated(operator: Operator, site: Site, operands: Sequence[Tensor | None]) -> Sequence[Tensor | None]:

@@ -56,7 +56,8 @@ def capture(model: OnnxModel, inputs: Mapping[str, Any] | Sequence[Any], options
 def _by_name(model: OnnxModel, inputs: Mapping[str, Any] | Sequence[Any]) -> dict[str, Tensor]:
     if not isinstance(inputs, Mapping):
         inputs = dict(zip(model.inputs, inputs, strict=False))
-    arguments = {file: argument for argument, file in model.inputs.items()}
+    # The argument of one input may be called as another is in the file.
+    arguments = {} if set(inputs) <= set(model.inputs) else {file: name for name, file in model.inputs.items()}
     tensors = {arguments.get(name, name): value for name, value in inputs.items() if value is not None}
     for name, value in tensors.items():
         if not isinstance(value, Tensor):

@@ -48,15 +48,19 @@ def from_arrays(model: OnnxModel, shapes: Shapes, arrays: Mapping[str, Tensor]) 
     An open dim is as large as in the arrays, but for the first one, of which a batch has one row.
 
     Raises:
-        InputError: If an input is missing, or its rows have another shape.
+        InputError: If an input is missing, of another kind of number, or its rows have another shape.
     """
     named = {argument: arrays.get(file, arrays.get(argument)) for argument, file in model.inputs.items()}
     missing = [argument for argument, array in named.items() if array is None]
     if missing:
         raise InputError(
-            f"input {', '.join(missing)} is missing", where="--data", hint=f"The file holds {', '.join(arrays)}."
+            f"input {', '.join(missing)} is missing",
+            where="--data",
+            hint=f"The file holds {', '.join(arrays) or 'nothing'}.",
         )
     held = {argument: array for argument, array in named.items() if array is not None}
+    for argument, array in held.items():
+        _check_kind(argument, array.dtype, model.types[argument])
     sizes = bound_shapes(model.graph.inputs, model.inputs, _shapes_of(model, held, shapes))
     counts = []
     for argument, array in held.items():
@@ -87,6 +91,17 @@ def _shapes_of(model: OnnxModel, arrays: Mapping[str, Tensor], given: Shapes) ->
                 for axis, size in zip(axes, own, strict=True)
             ]
     return shapes
+
+
+def _check_kind(argument: str, held: torch.dtype, taken: torch.dtype) -> None:
+    """Refuse what would be cut off: the fractions of ids, the imaginary part of a number."""
+    if not torch.can_cast(held, taken):
+        told, wanted = (str(dtype).removeprefix("torch.") for dtype in (held, taken))
+        raise InputError(
+            f"input {argument} is {told} in the data, and the model takes {wanted}",
+            where="--data",
+            hint=f"Convert it with .astype({wanted!r}).",
+        )
 
 
 def _rows_of(array: Tensor, size: Sequence[int], index: int, dtype: torch.dtype) -> Tensor:

@@ -16,6 +16,7 @@ from mpccompile.capture.from_onnx.ops import (
     norm,
     pooling,
     reduce,
+    resize,
     shape,
 )
 from mpccompile.capture.from_onnx.registry import OPERATORS
@@ -34,6 +35,7 @@ FAMILIES = (
     norm,
     pooling,
     reduce,
+    resize,
     shape,
 )
 

@@ -17,7 +17,7 @@ from mpccompile.capture.from_onnx import load
 from mpccompile.capture.from_onnx.bind import Binding, Held, Kind, Step, bind
 from mpccompile.capture.from_onnx.graph import Graph, needed
 from mpccompile.capture.from_onnx.names import STEPS, identifier, parameter_path
-from mpccompile.capture.from_onnx.rewrites import join_safe_softmax
+from mpccompile.capture.from_onnx.rewrites import join_safe_softmax, join_softmax
 from mpccompile.capture.from_onnx.shapes import check_inputs
 from mpccompile.capture.from_onnx.tensors import dtype_of
 from mpccompile.capture.from_onnx.unsupported import check_supported
@@ -45,7 +45,7 @@ class OnnxModel(nn.Module):
         outputs = _wanted(source.graph.outputs)
         graph = replace(source.graph, outputs=outputs, nodes=needed(source.graph.nodes, outputs))
         check_supported(graph.nodes)
-        self.graph = join_safe_softmax(graph)
+        self.graph = join_safe_softmax(join_softmax(graph))
         self.graph = replace(self.graph, nodes=needed(self.graph.nodes, outputs))
         self.opset = source.opset
         self.inputs = _arguments(graph)
@@ -158,7 +158,8 @@ def _arguments(graph: Graph) -> dict[str, str]:
     names: dict[str, str] = {}
     for value in graph.inputs:
         name = identifier(value.name)
-        while name in names:
+        # torch.export writes the names of inputs in small letters.
+        while name.lower() in {taken.lower() for taken in names}:
             name += "_"
         names[name] = value.name
     return names

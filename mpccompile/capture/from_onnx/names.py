@@ -11,13 +11,16 @@ from torch import nn
 # What exporters and optimisers call a tensor that had no name.
 _MADE_UP = re.compile(r"(onnx::.*|val_\d+|_?\d+|.*(^|/)(const|constant|initializer|ortshared|scalar_tensor)\w*)", re.I)
 
+# What stands in the code of every graph of torch.fx, beside its inputs.
+_MEANT = frozenset({"self", "torch", "device", "inf", "nan", "NoneType"})
+
 
 def identifier(name: str) -> str:
     """Return a name that a keyword argument can have: ``input.1`` becomes ``input_1``, ``größe`` ``gr__e``."""
     # torch.export writes an underscore for every other letter too.
     plain = re.sub(r"\W", "_", name, flags=re.ASCII) or "_"
     plain = f"_{plain}" if plain[0].isdigit() else plain
-    return f"{plain}_" if keyword.iskeyword(plain) else plain
+    return f"{plain}_" if keyword.iskeyword(plain) or plain in _MEANT else plain
 
 
 def is_made_up(name: str) -> bool:

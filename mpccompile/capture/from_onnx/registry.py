@@ -35,6 +35,8 @@ class Operator:
         private: Whether it may be computed on secret values; others are computed on public ones, or at import.
         shape_only: Whether it reads no more of its operand than the shape, which is known at import.
         view: Whether it moves elements only, so that nothing is gained by doing it to a weight at import.
+        sizes: Positions of the operands that say how large the answer is: both parties have to know them, wherever in
+            the file they stand.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Operator:
     private: bool
     shape_only: bool = False
     view: bool = False
+    sizes: tuple[int, ...] = ()
 
 
 OPERATORS: dict[str, Operator] = {}
@@ -67,7 +70,7 @@ _HARMLESS = frozenset(
 
 
 def imports(
-    *names: str, private: bool = True, shape_only: bool = False, view: bool = False
+    *names: str, private: bool = True, shape_only: bool = False, view: bool = False, sizes: tuple[int, ...] = ()
 ) -> Callable[[Registered], Registered]:
     """Register a rule for operators.
 
@@ -79,7 +82,7 @@ def imports(
 
     def register(rule: Registered) -> Registered:
         for name in names:
-            OPERATORS[name] = Operator(name, rule, private, shape_only, view)
+            OPERATORS[name] = Operator(name, rule, private, shape_only, view, sizes)
         return rule
 
     return register
@@ -93,8 +96,8 @@ class Site:
         node: The node.
         known: Per input, its value where it is public and no input changes it. These are arrays of numpy, as a tensor
             has no values while torch.export looks on.
-        stored: Per input, its value where it is a stored tensor of one element; a parameter such as a bound or an
-            exponent has to be known to both parties.
+        stored: Per input, its value where it is a stored tensor of one element, or says how large the answer is; a
+            parameter such as a bound or an exponent has to be known to both parties.
         opset: The version of ONNX's operators that the file was written for.
         read: Names of the attributes that the rule has asked for.
     """

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mpccompile.capture.from_onnx.tensors import from_proto
+
 if TYPE_CHECKING:
     from mpccompile.capture.from_onnx.graph import Graph, Node
 
@@ -15,6 +17,46 @@ SAFE_SOFTMAX = f"{INTERNAL}SafeSoftmax"
 PADDING = f"{INTERNAL}Padding"
 NO_PADDING = f"{INTERNAL}NoPadding"
 _STEPS = 6
+
+
+def join_softmax(graph: Graph) -> Graph:
+    """Read a softmax that is written out as one call: onnxruntime's optimiser does so to those in float16.
+
+    before: ``e = Exp(Sub(x, ReduceMax(x)))``, ``Div(e, ReduceSum(e))``
+    after: ``Softmax(x)``
+    """
+    makers = {name: node for node in graph.nodes for name in node.outputs}
+    return replace(graph, nodes=tuple(_as_softmax(graph, node, makers) or node for node in graph.nodes))
+
+
+def _as_softmax(graph: Graph, node: Node, makers: Mapping[str, Node]) -> Node | None:
+    def made(name: str, op: str) -> Node | None:
+        maker = makers.get(name)
+        return maker if maker is not None and maker.op == op else None
+
+    if node.op != "Div":
+        return None
+    exp, total = (made(name, op) for name, op in zip(node.inputs, ("Exp", "ReduceSum"), strict=True))
+    if exp is None or total is None or total.inputs[0] != node.inputs[0]:
+        return None
+    shifted = made(exp.inputs[0], "Sub")
+    largest = None if shifted is None else made(shifted.inputs[1], "ReduceMax")
+    if shifted is None or largest is None or largest.inputs[0] != shifted.inputs[0]:
+        return None
+    axes = _axes(graph, largest)
+    if len(axes) != 1 or axes != _axes(graph, total):
+        return None
+    return replace(node, op="Softmax", inputs=shifted.inputs[:1], attributes={"axis": axes[0]})
+
+
+def _axes(graph: Graph, node: Node) -> list[int]:
+    """Return the axes that a node reduces and keeps; none where they are not known here."""
+    if not node.attributes.get("keepdims", 1):
+        return []
+    if "axes" in node.attributes:
+        return list(node.attributes["axes"])
+    stored = graph.stored.get(node.inputs[1]) if len(node.inputs) > 1 else None
+    return [] if stored is None else [int(axis) for axis in from_proto(stored, graph.folder).flatten().tolist()]
 
 
 def join_safe_softmax(graph: Graph) -> Graph:

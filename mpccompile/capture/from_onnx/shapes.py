@@ -71,6 +71,10 @@ def told_shapes(
             shapes[argument] = numbers
         elif name in named and len(numbers) == 1:
             sizes[name] = numbers[0]
+        elif name in named:
+            raise InputError(
+                f"{name} is one dim, {len(numbers)} sizes are given", where=FLAG, hint=f"Write it as {name}=SIZE."
+            )
         else:
             dims = f" Its open dims are {', '.join(sorted(named))}." if named else ""
             raise InputError(f"there is no input {name}", hint=f"The inputs are {', '.join(names)}.{dims}")

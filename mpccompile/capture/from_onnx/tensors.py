@@ -6,6 +6,7 @@ computes little in unsigned integers of 16 bits and more, so that they are read 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from mpccompile.errors import CaptureFailed
 
 _PROTO = onnx.TensorProto
 _FLOATS = (_PROTO.FLOAT, _PROTO.FLOAT16, _PROTO.BFLOAT16, _PROTO.DOUBLE)
+_HALVES = (_PROTO.FLOAT16, _PROTO.BFLOAT16)
 _WIDENED = (_PROTO.UINT16, _PROTO.UINT32, _PROTO.UINT64)
 _LARGEST = float(np.finfo(np.float32).max)
 _DTYPES: dict[int, torch.dtype] = {
@@ -29,6 +31,13 @@ _DTYPES: dict[int, torch.dtype] = {
     _PROTO.INT16: torch.int16,
     _PROTO.INT32: torch.int32,
     _PROTO.INT64: torch.int64,
+}
+# The constants of GELU. torch computes with them in float32 whatever the model's width is; a file stores them in that
+# width, 2e-4 off in float16 and 1e-3 in bfloat16: too far to be known for what they are.
+_ROUNDED = {
+    float(torch.tensor(constant, dtype=dtype)): constant
+    for dtype in (torch.bfloat16, torch.float16)
+    for constant in (math.sqrt(2), math.sqrt(1 / 2), math.sqrt(2 / math.pi), 0.044715)
 }
 
 
@@ -52,6 +61,8 @@ def dtype_of(element_type: int, where: str) -> torch.dtype:
 def from_proto(tensor: onnx.TensorProto, folder: str = "") -> Tensor:
     """Read a stored tensor, from a file beside the model where its data is there.
 
+    A single number in 16 bits that is a rounded constant of GELU is read as that constant.
+
     Raises:
         CaptureFailed: If it is damaged, or of a type that cannot be computed with.
     """
@@ -67,6 +78,8 @@ def from_proto(tensor: onnx.TensorProto, folder: str = "") -> Tensor:
         ) from error
     if dtype.is_floating_point:
         array = array.astype(np.float32, copy=False)
+        if tensor.data_type in _HALVES and array.size == 1 and array.item() in _ROUNDED:
+            array = np.full_like(array, _ROUNDED[array.item()])
     elif tensor.data_type in _WIDENED:
         array = array.astype(np.int64, copy=False)
     return torch.from_numpy(np.array(array, order="C", copy=not array.flags.writeable)).to(dtype)

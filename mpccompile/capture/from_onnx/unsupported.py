@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mpccompile.capture.from_onnx.families import OPERATORS
+from mpccompile.capture.from_onnx.graph import branches
 from mpccompile.errors import UnsupportedOp
 
 if TYPE_CHECKING:
@@ -30,14 +32,18 @@ _MOST_PLACES = 3
 
 
 def check_supported(nodes: Sequence[Node]) -> None:
-    """Refuse a graph with operators that have no rule. Branches are looked at when it is known which one is taken.
+    """Refuse a graph with operators that have no rule.
+
+    Those of branches alone are no reason yet: it is not known which one is taken. The list has them all the same.
 
     Raises:
         UnsupportedOp: With every missing operator, how often it occurs, and where.
     """
+    if all(_has_rule(node) for node in nodes):
+        return
     missing: dict[str, list[Node]] = {}
-    for node in nodes:
-        if node.op not in OPERATORS and node.op != BRANCH:
+    for node in _everywhere(nodes):
+        if not _has_rule(node):
             missing.setdefault(node.op, []).append(node)
     quantised = [node for op, places in missing.items() if _is_quantised(op) for node in places]
     if quantised:
@@ -54,6 +60,18 @@ def check_supported(nodes: Sequence[Node]) -> None:
             f"{count} of the file cannot be imported:\n  " + "\n  ".join(lines),
             hint="`mpccompile passes --onnx-ops` lists those that can; CONTRIBUTING says how to add one.",
         )
+
+
+def _has_rule(node: Node) -> bool:
+    return node.op in OPERATORS or node.op == BRANCH
+
+
+def _everywhere(nodes: Sequence[Node], around: str = "") -> Iterator[Node]:
+    """Yield nodes and those of the graphs inside them, which are named with what they are in."""
+    for node in nodes:
+        yield replace(node, name=f"{node.name}{around}")
+        for branch in branches(node):
+            yield from _everywhere(branch.nodes, f" in {node.name}{around}")
 
 
 def _is_quantised(op: str) -> bool:

@@ -44,6 +44,8 @@ CASES = {
     "FastGelu with a bias": ("FastGelu", ["x", "bias"], VECTORS, {}),
     "BiasGelu": ("BiasGelu", ["x", "bias"], VECTORS, {}),
     "FusedMatMul": ("FusedMatMul", ["x", "y"], {}, {"transB": 1, "alpha": 0.5}),
+    "FusedMatMul of scores": ("FusedMatMul", ["x", "y"], {}, {"transBatchA": 1, "transBatchB": 1, "transB": 1}),
+    "FusedMatMul of columns": ("FusedMatMul", ["x", "y"], {}, {"transBatchA": 1, "transBatchB": 1, "transA": 1}),
     "FusedGemm": ("FusedGemm", ["rows", "square", "bias"], SQUARE, {"transB": 1, "activation": "Tanh"}),
     "FusedGemm with a number": (
         "FusedGemm",

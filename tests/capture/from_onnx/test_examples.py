@@ -73,8 +73,21 @@ def test_an_open_first_dim_is_one_row(model):
         ({"batch": 2}, {"x": torch.zeros(1)}, "input input_ids, attention_mask, .* is missing at --data.* holds x"),
         ({"batch": 1, "length": 4}, arrays(), r"input input_ids has shape \[7, 5\] in the data, a call takes \[1, 4\]"),
         ({"batch": 8, "length": 5}, arrays(), r"a call takes \[8, 5\]"),
+        ({}, {}, r"is missing at --data. The file holds nothing\."),
+        (
+            {},
+            {**arrays(), "input_ids": torch.ones(7, 5)},
+            "input_ids is float32 in the data, and the model takes int64",
+        ),
+        ({}, {**arrays(), "x": torch.ones(7, 5, 2, dtype=torch.complex64)}, "x is complex64 in the data, .* float32"),
     ],
 )
 def test_arrays_that_do_not_fit_are_told(model, shapes, given, message):
     with pytest.raises(InputError, match=message):
         from_arrays(model, shapes, given)
+
+
+def test_whole_numbers_do_where_a_model_takes_others(model):
+    given = arrays() | {"x": torch.ones(7, 5, 2, dtype=torch.int32), "attention_mask": torch.ones(7, 5) > 0}
+    first = from_arrays(model, {}, given)[0]
+    assert (first["x"].dtype, first["attention_mask"].dtype) == (torch.float32, torch.int64)

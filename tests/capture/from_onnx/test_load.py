@@ -115,6 +115,45 @@ def test_everything_that_is_missing_is_listed(tmp_path):
     assert "GRU" not in said
 
 
+def branching(graphs):
+    """An If with a known condition whose branches hold a node each, and a MatMul behind it."""
+    branches = {
+        name: helper.make_graph([node], name, [], [helper.make_tensor_value_info(node.output[0], FLOAT, None)])
+        for name, node in graphs.items()
+    }
+    return helper.make_node("If", ["condition"], ["c"], "choice", **branches)
+
+
+def test_what_is_missing_inside_of_nodes_is_listed_too(tmp_path):
+    inner = branching(
+        {
+            "then_branch": helper.make_node("Det", ["x"], ["t"], "deep"),
+            "else_branch": helper.make_node("Relu", ["x"], ["e"], "known"),
+        }
+    )
+    outer = {"then_branch": helper.make_node("GridSample", ["x", "x"], ["a"], "grid"), "else_branch": inner}
+    outer["else_branch"].name = "inner"
+    nodes = [branching(outer), helper.make_node("STFT", ["c", "x"], ["y"], "last")]
+    path = file_of(tmp_path / "m.onnx", nodes, {"x": [2, 2]}, ["y"], {"condition": np.array(True)})
+    with pytest.raises(UnsupportedOp) as refused:
+        OnnxModel.read(path)
+    said = str(refused.value)
+    assert said.startswith("3 operators of the file cannot be imported")
+    assert all(text in said for text in ("Det at deep in inner in choice", "GridSample at grid in choice", "STFT at"))
+
+
+def test_what_is_missing_in_a_branch_that_is_not_taken_is_no_matter(tmp_path):
+    nodes = {
+        "then_branch": helper.make_node("Relu", ["x"], ["a"], "known"),
+        "else_branch": helper.make_node("Det", ["x"], ["b"], "missing"),
+    }
+    path = file_of(tmp_path / "m.onnx", [branching(nodes)], {"x": [2, 2]}, ["c"], {"condition": np.array(True)})
+    assert OnnxModel.read(path)(x=torch.ones(2, 2))["c"].shape == (2, 2)
+    file_of(path, [branching(nodes)], {"x": [2, 2]}, ["c"], {"condition": np.array(False)})
+    with pytest.raises(UnsupportedOp, match=r"Det at missing"):
+        OnnxModel.read(path)(x=torch.ones(2, 2))
+
+
 def test_a_layout_of_one_processor_is_refused_with_what_to_do(tmp_path):
     node = helper.make_node("ReorderInput", ["x"], ["y"], "reorder", domain="com.microsoft.nchwc")
     path = file_of(tmp_path / "m.onnx", [node], {"x": [1, 8, 2, 2]}, ["y"], {})

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
+from onnx import helper
 
+from mpccompile.capture.from_onnx.capture import capture
+from mpccompile.capture.from_onnx.model import OnnxModel
 from mpccompile.capture.from_onnx.names import identifier, is_made_up, parameter_path
+from mpccompile.ir.verify import max_error
+from mpccompile.lowering.lower import lower
+from tests.capture.from_onnx.cases import file_of
 
 
 @pytest.mark.parametrize(
@@ -15,6 +23,8 @@ from mpccompile.capture.from_onnx.names import identifier, is_made_up, parameter
         ("x:0", "x_0"),
         ("1", "_1"),
         ("class", "class_"),
+        ("self", "self_"),
+        ("torch", "torch_"),
         ("", "_"),
         ("größe", "gr__e"),
     ],
@@ -54,3 +64,16 @@ def test_a_weight_is_kept_at_its_path(name, owner, path):
 def test_no_path_begins_with_another(taken):
     path = parameter_path("a.b", "", taken)
     assert not any(f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}.") for other in taken)
+
+
+def test_inputs_with_names_that_mean_something_else_run(tmp_path):
+    names = ["self", "torch", "device", "inf", "mpc", "w", "x.1", "x_1", "X", "x", "class", "args"]
+    nodes = [helper.make_node("Sum", names, ["sum"]), helper.make_node("MatMul", ["sum", "weight"], ["y"])]
+    weight = np.eye(2, dtype=np.float32)
+    path = file_of(tmp_path / "m.onnx", nodes, {name: [1, 2] for name in names}, ["y"], {"weight": weight})
+    model = OnnxModel.read(path)
+    inputs = {argument: torch.full((1, 2), 2.0**place) for place, argument in enumerate(model.inputs)}
+    program = lower(capture(model, inputs))
+    assert {spec.name for spec in program.inputs} == set(model.inputs)
+    assert max_error(program) == 0
+    assert torch.equal(program.reference[0], torch.full((1, 2), 2.0 ** len(names) - 1))

@@ -31,9 +31,20 @@ REFUSED = {
     "Dropout": ("training",),
     "ReduceMax": ("empty_set",),
     "ReduceMin": ("empty_set",),
+    "Resize": ("antialias", "tf_crop_and_resize"),
 }
-# Operators whose further operands are weights of a model.
-WEIGHTED = {"BatchNormalization", "Conv", "Gemm", "GroupNormalization", "InstanceNormalization", "PRelu"}
+# Operators whose further operands are stored in the file: weights, and how many times as large an image becomes.
+WEIGHTED = {
+    "BatchNormalization",
+    "Conv",
+    "Gemm",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "PRelu",
+    "Resize",
+    "Upsample",
+}
+SCALED = {"Resize", "Upsample"}
 # Private inside of a GELU only, which is tested with the models.
 WITHIN = {"Erf"}
 # Part of the name of a case in the form that is private, or that says most.
@@ -43,6 +54,7 @@ USUAL = {
     "CastLike": "FLOAT16_to_FLOAT",
     "Pow": "pow_bcast_scalar",
     "Pad": "constant_pad",
+    "Resize": "scales_linear",
     "Where": "where_example",
 }
 # What results in a shape that depends on values has no form in a captured graph at all.
@@ -71,15 +83,15 @@ def test_an_operator_does_what_its_documentation_says(name):
     for case in documented()[name]:
         if any(part in case.name for part in REFUSED.get(name, ())):
             with pytest.raises((UnsupportedOp, CaptureFailed)):
-                _run(case)
+                _run(name, case)
         else:
-            _check(case, _run(case))
+            _check(case, _run(name, case))
             done += 1
     assert done
 
 
-def _run(case):
-    model, inputs = model_of(case)
+def _run(name, case):
+    model, inputs = model_of(case, inputs=1 if name in SCALED else None)
     with torch.no_grad():
         return list(model(**inputs).values())
 

@@ -52,6 +52,7 @@ def test_a_dim_with_a_name_is_bound_once_for_all(given):
             {"input_ids": (1, 5), "mask.1": (1, 6)},
             "dim 1, length, of input mask.1 is 5, the shape given says 6.*one",
         ),
+        ({"batch": (1, 5)}, "batch is one dim, 2 sizes are given.*batch=SIZE"),
         ({"ids": (1, 5)}, r"no input ids.*input_ids, mask_1, fixed. Its open dims are batch, length"),
     ],
 )

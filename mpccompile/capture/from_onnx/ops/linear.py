@@ -34,11 +34,17 @@ def gemm(site: Site, x: Tensor, y: Tensor, bias: Tensor | None = None) -> Tensor
 
 @imports("com.microsoft.FusedMatMul", "com.microsoft.TransposeMatMul")
 def fused_matmul(site: Site, x: Tensor, y: Tensor) -> Tensor:
-    """``alpha * x @ y``, each factor as it is or with its last two dims exchanged."""
-    x = x.transpose(-1, -2) if site.attribute("transA", 0) and x.dim() >= _MATRIX else x
-    y = y.transpose(-1, -2) if site.attribute("transB", 0) and y.dim() >= _MATRIX else y
+    """``alpha * x @ y``, each factor as it is, with its last two dims exchanged, or its first dim before the last."""
+    x, y = _turned(site, x, "A"), _turned(site, y, "B")
     product, alpha = torch.matmul(x, y), site.attribute("alpha", 1.0)
     return product if alpha == 1 else product * alpha
+
+
+def _turned(site: Site, x: Tensor, side: str) -> Tensor:
+    batch, last = site.attribute(f"transBatch{side}", 0), site.attribute(f"trans{side}", 0)
+    # [T, B, ..., D] to [B, ..., T, D], as attention over texts that lie side by side has it.
+    x = x.movedim(0, -2) if batch and x.dim() > _MATRIX else x
+    return x.transpose(-1, -2) if last and x.dim() >= _MATRIX else x
 
 
 @imports("Einsum")
