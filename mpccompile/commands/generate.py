@@ -33,7 +33,10 @@ def generate(  # noqa: PLR0913, PLR0917 - each is an option of the command
     top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest that have this probability.")] = None,
     eos_token_id: Annotated[
         list[int] | None,
-        typer.Option(help="An id that ends the text, whose length both parties see then; repeat for more."),
+        typer.Option(
+            help="An id that ends the text, whose length both parties see then, unless they choose the tokens; repeat"
+            " for more."
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="Where the parties compute, cpu or cuda.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON at the end, and nothing before.")] = False,

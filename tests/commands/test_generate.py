@@ -73,15 +73,15 @@ def test_ids_in_and_json_out(place):
 
 
 def test_an_answer_is_told_without_the_token_it_starts_with(place):
-    done = call("compile", "generate_factories:answerer", "-o", place / "answers", "--generate", 4)
-    assert "answers of up to 4 new tokens" in done.output
+    done = call("compile", "generate_factories:answerer", "-o", place / "answers", "--generate", 3)
+    assert "answers of up to 3 new tokens" in done.output
     source = "!#$%&'"
-    ids = answer_of(model_of(), encoded(source), 4)[0]
+    ids = answer_of(model_of(), encoded(source), 3)[0]
     asked = ("generate", place / "answers", "--prompt", source, "--tokenizer", place / "tokenizer")
-    done = call(*asked, "--max-new-tokens", 4)
+    done = call(*asked, "--max-new-tokens", 3)
     assert done.exit_code == 0, done.output
     assert done.output.strip("\n") == decoded(ids[1:])
-    found = json.loads(call(*asked, "--max-new-tokens", 4, "--json").output)
+    found = json.loads(call(*asked, "--max-new-tokens", 3, "--json").output)
     assert found["ids"] == ids.tolist()
     assert found["text"] == decoded(ids[1:])
 
