@@ -59,8 +59,8 @@ class AnswerGenerator:
         check_encoder_decoder(recipe.model)
         self._recipe = recipe
         self._run = run
-        self._sources: dict[tuple[int, int], Package] = {}
-        self._tokens: dict[tuple[int, int, int], Package] = {}
+        self._sources: dict[tuple[int, int, int], Package] = {}
+        self._tokens: dict[tuple[int, int, int, int], Package] = {}
         # Of folders: one that is replaced keeps its own, which the parties may have loaded.
         self._numbers = itertools.count()
         self._lock = threading.Lock()
@@ -148,16 +148,19 @@ class AnswerGenerator:
             text.add(logits)
 
     def _programs(self, source: Inputs, start: Tensor, new_tokens: int) -> tuple[Package, Package]:
-        """Return the program that reads the source and the one that goes on by a token."""
+        """Return the program that reads the source and the one that goes on by a token.
+
+        Ranges are those of answers to this start token: what another one brings may lie outside of them.
+        """
         count, length = source["input_ids"].shape
-        rows = self._recipe.capacity(new_tokens)
-        if (count, length) not in self._sources:
-            self._sources[count, length] = self._compile_source(self._examples(source), start)
-        first = self._sources[count, length]
-        able = [at for at in self._tokens if at[:2] == (count, length) and at[2] >= new_tokens]
+        rows, what = self._recipe.capacity(new_tokens), (count, length, int(start[0, 0]))
+        if what not in self._sources:
+            self._sources[what] = self._compile_source(self._examples(source), start)
+        first = self._sources[what]
+        able = [at for at in self._tokens if at[:3] == what and at[3] >= new_tokens]
         able = [at for at in able if takes(self._tokens[at], first)]
         if not able:
-            able = [(count, length, rows)]
+            able = [(*what, rows)]
             tokens = [token for each in self._examples(source) for token in self._answers(each, start, rows)]
             self._tokens[able[0]] = self._compile_step(tokens, first)
         return first, self._tokens[min(able)]

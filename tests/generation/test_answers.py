@@ -88,6 +88,13 @@ def test_a_source_that_cannot_be_answered_is_refused_before_anything_runs(source
     assert fresh._session is None
 
 
+def test_another_start_token_has_ranges_of_its_own(private):
+    ids = sources(1, 3)
+    private.generate(ids, max_new_tokens=2)
+    text = private.generate(ids, max_new_tokens=2, decoder_start_token_id=37)
+    assert torch.equal(text, greedy(model_of(), ids, 2, decoder_start_token_id=37))
+
+
 def test_what_cannot_answer_is_refused():
     config = BartConfig(
         vocab_size=40,
