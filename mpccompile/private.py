@@ -133,9 +133,9 @@ class PrivateModel:
         Of a model with an encoder these are answers, of so many new tokens, to sources as long as the longest example.
 
         Raises:
-            OptionError: If no example prompts were given, or the model has fewer positions.
+            OptionError: If no example prompts were given, or the model has fewer positions, or it is another choice.
         """
-        saved.write(self._generator_for(Choices.named(choices)), tokens, Path(folder))
+        saved.write(self._generator_for(Choices.of_package(choices)), tokens, Path(folder))
 
     def compile_for(self, inputs: Mapping[str, Any] | Sequence[Any]) -> Package:
         """Compile for inputs of these shapes now, calibrating on them, and return the package."""

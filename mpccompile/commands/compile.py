@@ -86,7 +86,9 @@ def compile_model(  # noqa: PLR0913, PLR0917 - a flag each
             if json:
                 show.as_json({"folder": str(folder), "name": name, "tokens": tokens})
             else:
-                typer.echo(f"{folder}: {name}, texts of up to {tokens} tokens")
+                answers = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+                told = f"answers of up to {tokens} new tokens" if answers else f"texts of up to {tokens} tokens"
+                typer.echo(f"{folder}: {name}, {told}")
             return
         package = compiler.build(
             model,

@@ -54,10 +54,11 @@ def generate(  # noqa: PLR0913, PLR0917 - each is an option of the command
 
     with show.stages("starting") as status:
         from mpccompile.commands import files
+        from mpccompile.generation.answers import START
 
         words = _tokenizer(tokenizer)
         given = _ids(ids) if prompt is None else _encoded(words, prompt)
-        _package, private = files.open_package(folder, device)
+        package, private = files.open_package(folder, device)
         choices = {
             "max_new_tokens": max_new_tokens,
             "do_sample": do_sample,
@@ -70,28 +71,32 @@ def generate(  # noqa: PLR0913, PLR0917 - each is an option of the command
         if not json:
             # A spinner and a text that grows would write over each other.
             status.stop()
-        _write(private, given, choices, words, as_json=json)
+        # What an answer starts with is no text: the first token says so to the model.
+        unsaid = sum(spec.name == START for spec in package.inputs)
+        _write(private, given, choices, words, unsaid, as_json=json)
 
 
-def _write(private: PrivateModel, given: Tensor, choices: dict[str, Any], words: Any, *, as_json: bool) -> None:
+def _write(
+    private: PrivateModel, given: Tensor, choices: dict[str, Any], words: Any, unsaid: int, *, as_json: bool
+) -> None:
     from mpccompile.commands import show
     from mpccompile.errors import MpcCompileError
 
     with private:
         try:
-            found = private.generate(given, streamer=None if as_json else _streamer(words), **choices)
+            found = private.generate(given, streamer=None if as_json else _streamer(words, unsaid), **choices)
         except MpcCompileError as error:
             if as_json and error.generated is not None:
-                _print_json(error.generated, words)
+                _print_json(error.generated, words, unsaid)
             raise
         if as_json:
-            _print_json(found, words, show.cost_of([private.last_profile()]))
+            _print_json(found, words, unsaid, show.cost_of([private.last_profile()]))
 
 
-def _print_json(found: Tensor, words: Any, cost: dict[str, Any] | None = None) -> None:
+def _print_json(found: Tensor, words: Any, unsaid: int, cost: dict[str, Any] | None = None) -> None:
     from mpccompile.commands import show
 
-    text = None if words is None else words.decode(found[0])
+    text = None if words is None else words.decode(found[0, unsaid:])
     show.as_json({"ids": found[0].tolist(), "text": text, "last_token": cost})
 
 
@@ -106,12 +111,12 @@ class _Ids:
         sys.stdout.write("\n")
 
 
-def _streamer(words: Any) -> Streamer:
+def _streamer(words: Any, unsaid: int) -> Streamer:
     if words is None:
         return _Ids()
     from transformers import TextStreamer
 
-    streamer: Streamer = TextStreamer(words)
+    streamer: Streamer = TextStreamer(words, skip_prompt=unsaid > 0)
     return streamer
 
 

@@ -73,7 +73,7 @@ class Distilled:
             for name, weight in weights.items():
                 own[name].copy_(weight)
         loss, config = self.config.text_loss, getattr(model, "config", None)
-        if loss.resent and config is not None:
+        if self.config.text is not None and loss.resent and config is not None:
             config.reuse_scale = loss.scale
         return model
 

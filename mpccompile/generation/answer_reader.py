@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mpccompile.capture.chosen import CHOSEN
 from mpccompile.errors import InputError, MpcCompileError, OptionError
 from mpccompile.generation.answers import START, public_inputs, rows_of
-from mpccompile.generation.requests import check_ids
+from mpccompile.generation.requests import check_ids, check_padded
 from mpccompile.generation.text import Text
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class AnswerReader:
         step: Goes on by one token.
         end: Tells the client of all tokens, where the parties choose them; None where the client does.
         start: The token that answers start with: ranges were calibrated on answers to it.
+        padding: The id that sources are padded with, if there is one.
         run: Runs a package on inputs, its resident outputs put from a row on, and returns what the client learns.
     """
 
@@ -38,10 +39,11 @@ class AnswerReader:
         step: Package,
         end: Package | None,
         start: int,
+        padding: int | None,
         run: Callable[[Package, dict[str, Tensor], int], list[Tensor]],
     ) -> None:
         self._read, self._step, self._end = read, step, end
-        self._start = start
+        self._start, self._padding = start, padding
         self._run = run
         ids = next(spec for spec in read.inputs if spec.name == "input_ids")
         self._most, self._vocabulary = ids.shape[1], ids.table_rows
@@ -56,6 +58,11 @@ class AnswerReader:
         """The token that answers start with."""
         return self._start
 
+    @property
+    def padding(self) -> int | None:
+        """The id that sources are padded with, which a mask has to hide."""
+        return self._padding
+
     def programs(self, _rows: int) -> dict[str, Package]:
         """Return the programs as they are: their folder holds them all."""
         return {"": self._read}
@@ -64,10 +71,12 @@ class AnswerReader:
         """Return the answer to a source [1, S]: the start token and what follows it, [1, 1 + new].
 
         Raises:
-            InputError: If a source is empty, too long or more than one, or an id is outside the vocabulary.
+            InputError: If a source is empty, too long or more than one, an id outside the vocabulary, or padding not
+                masked.
             OptionError: If a choice means nothing here.
             MpcCompileError: If a call fails; ``generated`` has the ids that the client knew by then.
         """
+        check_padded(self._padding, input_ids, attention_mask)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask.bool().long()
         self._check(input_ids, mask, choices)
         text = Text(torch.tensor([[self._start]]), choices)

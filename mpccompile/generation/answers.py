@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -18,7 +19,7 @@ from mpccompile.errors import InputError, MpcCompileError, OptionError
 from mpccompile.generation.choices import Choices
 from mpccompile.generation.examples import filled, places_over
 from mpccompile.generation.generate import CALIBRATION_TOKENS, Recipe, Runner, takes
-from mpccompile.generation.requests import check_ids, check_options, check_padding, check_rows
+from mpccompile.generation.requests import check_ids, check_options, check_padding, check_rows, padding_of
 from mpccompile.generation.text import Text
 from mpccompile.options import Options
 
@@ -60,6 +61,8 @@ class AnswerGenerator:
         self._run = run
         self._sources: dict[tuple[int, int], Package] = {}
         self._tokens: dict[tuple[int, int, int], Package] = {}
+        # Of folders: one that is replaced keeps its own, which the parties may have loaded.
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
 
     @property
@@ -92,6 +95,11 @@ class AnswerGenerator:
     def start(self) -> int | None:
         """The token that answers start with, where nobody says another."""
         return self._recipe.setting("decoder_start_token_id")
+
+    @property
+    def padding(self) -> int | None:
+        """The id that sources are padded with, which a mask has to hide."""
+        return padding_of(self._recipe)
 
     def programs(self, rows: int) -> dict[str, Package]:
         """Return programs for one answer of up to ``rows`` new tokens, to sources up to as long as the longest example.
@@ -214,7 +222,7 @@ class AnswerGenerator:
         return compiler.build(
             reader,
             first,
-            recipe.folder / f"{self.prefix}{folder or len(self.packages)}",
+            recipe.folder / f"{self.prefix}{folder or next(self._numbers)}",
             options=options,
             passes=recipe.passes,
             calibration=others,

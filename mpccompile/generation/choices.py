@@ -98,6 +98,21 @@ class Choices:
             )
         return cls(**values)
 
+    @classmethod
+    def of_package(cls, values: dict[str, Any]) -> Self:
+        """Return the choices of these names, of which a package is compiled for ``selection`` alone.
+
+        Raises:
+            OptionError: If there is another, or it means nothing.
+        """
+        others = sorted(set(values) - {"selection"})
+        if others:
+            raise OptionError(
+                f"a package of texts is compiled without {', '.join(others)}",
+                hint="Give it to generate; the token that answers start with is the one in the model's config.",
+            )
+        return cls.named(values)
+
     @property
     def ends(self) -> tuple[int, ...]:
         """The ids that end a text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ class Generator:
         self._run = run
         self._prompts: dict[tuple[int, int], Package] = {}
         self._tokens: dict[tuple[int, int], Package] = {}
+        # Of folders: one that is replaced keeps its own, which the parties may have loaded.
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
 
     @property
@@ -177,7 +180,7 @@ class Generator:
         resident: Mapping[str, float],
     ) -> Package:
         recipe = self._recipe
-        folder = recipe.folder / f"reader{len(self.packages)}"
+        folder = recipe.folder / f"reader{next(self._numbers)}"
         return compiler.build(
             reader,
             first,

@@ -75,10 +75,22 @@ def check_padding(recipe: Recipe, ids: Tensor, mask: Tensor | None) -> None:
     Raises:
         InputError: If there are any; ids that end a text are no padding.
     """
+    check_padded(padding_of(recipe), ids, mask)
+
+
+def padding_of(recipe: Recipe) -> int | None:
+    """Return the id that a model's texts are padded with, or None where it has none, or texts end with it."""
     padding, ends = recipe.setting("pad_token_id"), getattr(recipe.model.config, "eos_token_id", None)
-    if mask is not None or padding is None or padding in (ends if isinstance(ends, list) else [ends]):
-        return
-    if bool((ids == padding).any()):
+    return None if padding in (ends if isinstance(ends, list) else [ends]) else padding
+
+
+def check_padded(padding: int | None, ids: Tensor, mask: Tensor | None) -> None:
+    """Refuse ids of padding without a mask, where it is known what they are.
+
+    Raises:
+        InputError: If there are any.
+    """
+    if mask is None and padding is not None and bool((ids == padding).any()):
         raise InputError(
             f"some ids are padding ({padding}), and nothing says whether they are to be read",
             where="argument attention_mask",

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mpccompile.generation.ways import AnyGenerator
 
 AnyReader = Reader | ClosedReader | AnswerReader
-START_FILE, _START = "answers.json", "decoder_start_token_id"
-"""Beside what reads a source: which token answers start with. All parties know it."""
+START_FILE, _START, _PADDING = "answers.json", "decoder_start_token_id", "pad_token_id"
+"""Beside what reads a source: which token answers start with, and which pads sources. All parties know them."""
 STEP, END = "step", "end"
 """Where what goes on by one token, and what tells of the text, stand beside what reads a token of the prompt."""
 
@@ -36,7 +36,8 @@ def write(generator: AnyGenerator | AnyReader, tokens: int, folder: Path) -> Non
     for name, package in generator.programs(tokens).items():
         packages.copy(package, folder / name)
     if isinstance(generator, AnswerGenerator | AnswerReader):
-        (folder / START_FILE).write_text(json.dumps({_START: generator.start}) + "\n", encoding="utf-8")
+        known = {_START: generator.start, _PADDING: generator.padding}
+        (folder / START_FILE).write_text(json.dumps(known) + "\n", encoding="utf-8")
 
 
 def reader_of(package: Package, run: Runner) -> AnyReader:
@@ -58,7 +59,9 @@ def _answers_of(package: Package, run: Runner) -> AnswerReader:
     step = packages.read(package.folder / STEP)
     end = packages.read(package.folder / END) if HIDDEN in dict(package.output.resident) else None
     try:
-        start = int(json.loads((package.folder / START_FILE).read_text(encoding="utf-8"))[_START])
+        known = json.loads((package.folder / START_FILE).read_text(encoding="utf-8"))
+        start = int(known[_START])
+        padding = None if known[_PADDING] is None else int(known[_PADDING])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PackageError(f"{START_FILE} cannot be read", where=str(package.folder), hint="Compile again.") from error
-    return AnswerReader(package, step, end, start, run)
+    return AnswerReader(package, step, end, start, padding, run)

@@ -5,6 +5,7 @@ Three programs take part: one reads the prompt, one goes on by a position, and o
 
 from __future__ import annotations
 
+import itertools
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,8 @@ class Unopened(ABC):
         self._starts: dict[tuple[int, int], Package] = {}
         self._steps: dict[tuple[int, int], Package] = {}
         self._ends: dict[tuple[int, int, int], Package] = {}
+        # Of folders: one that is replaced keeps its own, which the parties may have loaded.
+        self._numbers = itertools.count()
         self._lock = threading.Lock()
 
     @property
@@ -197,7 +200,7 @@ class Unopened(ABC):
         return compiler.build(
             reader,
             first,
-            recipe.folder / f"{self.prefix}{folder or len(self.packages)}",
+            recipe.folder / f"{self.prefix}{folder or next(self._numbers)}",
             options=options or recipe.options,
             passes=recipe.passes,
             calibration=others,

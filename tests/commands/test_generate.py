@@ -16,13 +16,19 @@ from typer.testing import CliRunner
 
 from mpccompile.cli import app
 from mpccompile.errors import InputError, MpcCompileError, OptionError
+from tests.generation.backwards import greedy as answer_of
+from tests.generation.backwards import model_of
 from tests.generation.texts import decoded, encoded, greedy, trained
 
 FACTORY = """
+from tests.generation.backwards import model_of, sources
 from tests.generation.texts import encoded, trained
 
 def writer():
     return trained(), {"input_ids": encoded("def add(a, b)")}
+
+def answerer():
+    return model_of(), {"input_ids": sources(1, 1)}
 """
 PROMPT = "def mul("
 
@@ -64,6 +70,20 @@ def test_ids_in_and_json_out(place):
     assert torch.equal(torch.tensor([found["ids"]]), greedy(trained(), ids, 4))
     assert found["text"] is None
     assert found["last_token"]["rounds"] > 0
+
+
+def test_an_answer_is_told_without_the_token_it_starts_with(place):
+    done = call("compile", "generate_factories:answerer", "-o", place / "answers", "--generate", 4)
+    assert "answers of up to 4 new tokens" in done.output
+    source = "!#$%&'"
+    ids = answer_of(model_of(), encoded(source), 4)[0]
+    asked = ("generate", place / "answers", "--prompt", source, "--tokenizer", place / "tokenizer")
+    done = call(*asked, "--max-new-tokens", 4)
+    assert done.exit_code == 0, done.output
+    assert done.output.strip("\n") == decoded(ids[1:])
+    found = json.loads(call(*asked, "--max-new-tokens", 4, "--json").output)
+    assert found["ids"] == ids.tolist()
+    assert found["text"] == decoded(ids[1:])
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,9 @@ def test_a_model_resends_as_it_was_trained(resent, kept):
     result = trained(program_of(model), config=config)
     model.config.reuse_scale = 2.0
     assert result.load_into(model).config.reuse_scale == kept
+    model.config.reuse_scale = 3.0
+    without = replace(result, config=replace(config, text=None, labels=Stage(1, 1e-3)))
+    assert without.load_into(model).config.reuse_scale == 3.0
 
 
 @pytest.mark.parametrize("stop", [2, 5, 7])

@@ -72,6 +72,7 @@ def test_a_package_may_choose_its_tokens_in_secret(secret_folder, tmp_path, monk
         (torch.tensor([[VOCABULARY]]), {}, InputError, "vocabulary"),
         (torch.tensor([[7], [8]]), {}, InputError, "one source"),
         (torch.tensor([[7, 8]]), {"attention_mask": torch.zeros(1, 2)}, InputError, "mask"),
+        (torch.tensor([[7, 0]]), {}, InputError, "padding"),
         (torch.tensor([[7, 8]]), {"decoder_start_token_id": 5}, OptionError, "start with token 0"),
     ],
 )
@@ -99,6 +100,8 @@ def test_what_a_package_needs_is_asked_for(folder, tmp_path):
         mpccompile.load(tmp_path / "part").generate(sources(1, 2), max_new_tokens=2)
     with pytest.raises(OptionError, match="example prompts"):
         mpccompile.compile(model_of()).save_generator(tmp_path / "none", NEW_TOKENS)
+    with pytest.raises(OptionError, match="compiled without decoder_start_token_id"):
+        mpccompile.compile(model_of()).save_generator(tmp_path / "none", NEW_TOKENS, decoder_start_token_id=5)
 
 
 def test_a_party_lost_on_the_way_leaves_the_answer_so_far_and_nothing_running(folder, monkeypatch):

@@ -9,6 +9,7 @@ import torch
 
 import mpccompile
 from mpccompile.errors import InputError, PartyLost
+from mpccompile.generation import secret_answers
 from mpccompile.report.profile import Profile
 from mpccompile.runtime.session import Session
 from tests.generation.backwards import LENGTH, NEW_TOKENS, VOCABULARY, greedy, model_of, sources
@@ -86,6 +87,17 @@ def test_a_source_that_cannot_be_answered_is_refused_before_anything_runs():
     with pytest.raises(InputError, match="vocabulary"):
         fresh.generate(torch.tensor([[VOCABULARY]]), selection="secret")
     assert fresh._session is None
+
+
+def test_a_program_that_is_made_anew_takes_no_other_ones_place(private, monkeypatch):
+    # As where a source leaves more than what was proven for the program that tells an answer.
+    monkeypatch.setattr(secret_answers, "takes", lambda _later, _earlier: False)
+    ids = sources(1, 9)
+    for new_tokens in (5, 5, 6):
+        text = private.generate(ids, max_new_tokens=new_tokens, selection="secret")
+        assert torch.equal(text, greedy(model_of(), ids, new_tokens))
+    folders = [package.folder for package in private._generator.packages]
+    assert len(set(folders)) == len(folders)
 
 
 def test_a_party_lost_on_the_way_leaves_the_start_and_nothing_running(private, monkeypatch):
