@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from mpccompile.capture.cached import HIDDEN
 from mpccompile.codegen import package as packages
-from mpccompile.errors import PackageError
+from mpccompile.errors import InputError, PackageError
 from mpccompile.generation.answer_reader import AnswerReader
 from mpccompile.generation.answers import START, AnswerGenerator
 from mpccompile.generation.closed_reader import ClosedReader
 from mpccompile.generation.reader import Reader
+from mpccompile.generation.requests import check_ids
 
 if TYPE_CHECKING:
     from mpccompile.codegen.package import Package
@@ -62,6 +65,7 @@ def _answers_of(package: Package, run: Runner) -> AnswerReader:
         known = json.loads((package.folder / START_FILE).read_text(encoding="utf-8"))
         start = int(known[_START])
         padding = None if known[_PADDING] is None else int(known[_PADDING])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        check_ids(torch.tensor([[start]]), next(spec.table_rows for spec in package.inputs if spec.name == "input_ids"))
+    except (OSError, ValueError, KeyError, TypeError, InputError) as error:
         raise PackageError(f"{START_FILE} cannot be read", where=str(package.folder), hint="Compile again.") from error
     return AnswerReader(package, step, end, start, padding, run)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -178,7 +179,7 @@ def _grow(
     best = math.inf
     for harmonics in (count for count in HARMONICS if count <= most_harmonics):
         for ridge in RIDGES:
-            with _BLAS.limit(limits=1, user_api="blas"):
+            with _FITTING, _BLAS.limit(limits=1, user_api="blas"):
                 series = _least_squares(name, region, harmonics, weight, ridge)
             if series.error <= tolerance:
                 return series
@@ -205,6 +206,8 @@ def expect_range(name: str, low: float, high: float) -> None:
         )
 
 
+_FITTING = threading.Lock()
+"""The limit below is the process's: one thread at a time sets it and puts it back."""
 _BLAS = ThreadpoolController()
 """A fit is too small for several threads: on two busy cores they wait for each other, ten times as long as it takes."""
 RIDGES = (1e-10, 1e-8, 1e-6, 1e-4)

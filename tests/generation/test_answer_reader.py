@@ -95,9 +95,10 @@ def test_who_selects_was_settled_when_it_was_compiled(folder, secret_folder):
 
 def test_what_a_package_needs_is_asked_for(folder, tmp_path):
     mpccompile.load(folder).save(tmp_path / "part")
-    (tmp_path / "part" / "answers.json").write_text("{", encoding="utf-8")
-    with pytest.raises(PackageError, match=r"answers\.json cannot be read"):
-        mpccompile.load(tmp_path / "part").generate(sources(1, 2), max_new_tokens=2)
+    for text in ("{", '{"decoder_start_token_id": 4000, "pad_token_id": 0}'):
+        (tmp_path / "part" / "answers.json").write_text(text, encoding="utf-8")
+        with pytest.raises(PackageError, match=r"answers\.json cannot be read"):
+            mpccompile.load(tmp_path / "part").generate(sources(1, 2), max_new_tokens=2)
     with pytest.raises(OptionError, match="example prompts"):
         mpccompile.compile(model_of()).save_generator(tmp_path / "none", NEW_TOKENS)
     with pytest.raises(OptionError, match="compiled without decoder_start_token_id"):
