@@ -73,7 +73,7 @@ def test_a_package_may_choose_its_tokens_in_secret(secret_folder, tmp_path):
 def test_a_package_without_one_of_its_programs_is_refused(secret_folder, tmp_path):
     shutil.copytree(secret_folder, tmp_path / "part")
     shutil.rmtree(tmp_path / "part" / "end")
-    with pytest.raises(PackageError, match="no manifest"):
+    with pytest.raises(PackageError, match="no such folder"):
         mpccompile.load(tmp_path / "part").generate(encoded("d"), max_new_tokens=2)
 
 
