@@ -318,7 +318,10 @@ def _check_outputs(program: Program) -> None:
     for node in program.graph.nodes:
         if node.op == "placeholder" or given.intersection(node.all_input_nodes):
             given.add(node)
-    for key, node in zip(program.output.keys, program.graph.output_node().all_input_nodes, strict=False):
+    # One value may be an output twice, which all_input_nodes lists once.
+    results: list[fx.Node] = []
+    fx.map_arg(program.graph.output_node().args, results.append)
+    for key, node in zip(program.output.keys, results, strict=True):
         known = secret[node] is not Secrecy.SECRET
         if known or node not in given:
             raise CaptureFailed(

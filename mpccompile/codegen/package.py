@@ -188,11 +188,13 @@ def _manifest_digest(manifest: Mapping[str, Any]) -> str:
 
 
 def copy(package: Package, folder: Path) -> None:
-    """Copy a package to another folder.
+    """Copy a package to a folder; where it stands there already, nothing is done.
 
     Raises:
         PackageError: If that cannot be done.
     """
+    if folder.resolve() == package.folder.resolve():
+        return
     try:
         with filling(folder) as place:
             shutil.copytree(package.folder, place, dirs_exist_ok=True)

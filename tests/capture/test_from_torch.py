@@ -249,6 +249,16 @@ class Revealing(nn.Module):
         return self.layer(x), beside[self.what] * 2
 
 
+def test_an_output_after_one_that_is_given_twice_keeps_its_name():
+    class Twice(nn.Module):
+        def forward(self, x):
+            once = x + 1
+            return once, once, torch.ones(2)
+
+    with pytest.raises(CaptureFailed, match="The output 2 is made of public values alone"):
+        capture(Twice(), {"x": torch.ones(2)})
+
+
 @pytest.mark.parametrize("what", ["weight", "product", "shape", "mask"])
 def test_an_output_that_nothing_secret_of_the_clients_goes_into_is_refused(what):
     inputs = {"x": torch.ones(2, 4), "attention_mask": torch.ones(2, 4)}

@@ -58,3 +58,11 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(PackageError, match="cannot be saved"):
         package.copy(written, tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+def test_a_package_that_is_saved_where_it_stands_stays_as_it_is(tmp_path):
+    model, inputs = models.mlp()
+    written = compiler.build(model, inputs, tmp_path / "package", options=Options())
+    files = {path.name: path.read_bytes() for path in written.folder.iterdir()}
+    package.copy(written, tmp_path / "package" / ".." / "package")
+    assert {path.name: path.read_bytes() for path in written.folder.iterdir()} == files
